@@ -1,0 +1,667 @@
+"""The inside of an actor: its mailbox, its life, its ties to others.
+
+A cell is the role; its `actor` is the incarnation. An idle cell has no task and no queue: `mailbox` is a deque only while there is something to do,
+which is also how the runtime knows that the cell is scheduled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from noetl.actors.actor import (
+    KILLED,
+    NOPROC,
+    NORMAL,
+    SHUTDOWN,
+    AnyActor,
+    AsyncActor,
+    Context,
+    Down,
+    Exit,
+    Ready,
+    Reason,
+    Signal,
+    Start,
+    Timer,
+    is_abnormal,
+)
+from noetl.actors.ref import Ref, Reply
+from noetl.errors import ActorDead, AskCycle, MailboxFull
+from noetl.probe import ActorExited, ActorStarted, TaskDisowned
+
+if TYPE_CHECKING:
+    from noetl.actors.loop import Runtime
+
+M = TypeVar("M")
+N = TypeVar("N")
+R = TypeVar("R")
+
+BUDGET: Final = 64
+"""Messages that one actor may handle before the next has its turn."""
+
+_INIT, _RUNNING, _STOPPING, _DEAD = range(4)
+
+current_cell: ContextVar[Cell[Any] | None] = ContextVar("current_cell", default=None)
+"""The async actor whose handler the running task belongs to."""
+
+
+class _Shutdown:
+    """The parent wants us to end."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+
+
+class _Crash:
+    """A test wants us to fail as if the handler had."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class _Ties:
+    """What most actors never have; made when it is first needed."""
+
+    __slots__ = ("asking", "deferred", "kill_timer", "links", "pending", "room", "tasks", "timers", "waiters", "watchers", "watching")
+
+    def __init__(self) -> None:
+        self.links: set[Cell[Any]] = set()
+        self.watchers: dict[Cell[Any], None] = {}
+        self.watching: set[Cell[Any]] = set()
+        self.waiters: set[Reply[Any]] = set()
+        self.timers: set[Timer] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.room: deque[asyncio.Future[None]] = deque()
+        self.asking: Cell[Any] | None = None
+        self.pending = 0
+        self.deferred = False
+        self.kill_timer: asyncio.TimerHandle | None = None
+
+
+class Cell(Ref[M]):
+    """See the module. Everything here runs on the runtime's loop."""
+
+    __slots__ = (
+        "_children",
+        "_context",
+        "_mailbox",
+        "_reason",
+        "_shutdown_s",
+        "_start",
+        "_state",
+        "_system",
+        "_task",
+        "_ties",
+        "actor",
+        "id",
+        "incarnation",
+        "parent",
+        "runtime",
+    )
+
+    def __init__(self, runtime: Runtime, start: Start[M], id_: str | int, parent: Cell[Any] | None, shutdown_s: float) -> None:
+        self.runtime = runtime
+        self.id = id_
+        self.parent = parent
+        self.incarnation = 0
+        self.actor: AnyActor[M] | None = None
+        self._start = start
+        self._shutdown_s = shutdown_s
+        self._state = _DEAD
+        self._context: Context[M] | None = None
+        self._mailbox: deque[M] | None = None
+        self._system: deque[Signal | _Shutdown | _Crash] | None = None
+        self._reason: Reason | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._children: dict[Cell[Any], Any] | None = None
+        self._ties: _Ties | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.path}>"
+
+    # -- being reached ------------------------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        return str(self.id) if self.parent is None else f"{self.parent.path}/{self.id}"
+
+    def is_alive(self) -> bool:
+        return self._state <= _RUNNING
+
+    def is_ready(self) -> bool:
+        """Whether its start is over: `init` has returned, and `ready` was called if that was deferred."""
+        return self._state == _RUNNING and not self._is_deferred()
+
+    def tell(self, message: M) -> None:
+        if self._state >= _STOPPING:
+            raise ActorDead(f"{self.path} is not running")
+        mailbox = self._mailbox
+        if mailbox is None:
+            self._wake().append(message)
+            return
+        if len(mailbox) >= self.actor.capacity:  # type: ignore[union-attr]  # an actor that is not dead is there
+            self._overflow(mailbox)
+        mailbox.append(message)
+
+    def report(self, message: M) -> None:
+        if self._state >= _STOPPING:
+            return
+        mailbox = self._mailbox
+        (self._wake() if mailbox is None else mailbox).append(message)
+
+    async def send(self, message: M) -> None:
+        while self._state < _STOPPING and self._mailbox is not None and len(self._mailbox) >= self._capacity():
+            room: asyncio.Future[None] = self.runtime.loop.create_future()
+            self._tie().room.append(room)
+            await room
+        self.tell(message)
+
+    async def ask(self, make: Callable[[Reply[R]], M], timeout_s: float) -> R:
+        loop = self.runtime.loop
+        future: asyncio.Future[R] = loop.create_future()
+        reply: Reply[R] = Reply(future, self._forget_waiter)
+        asker = current_cell.get()
+        if asker is not None:
+            self._refuse_cycle(asker)
+            asker._tie().asking = self
+        deadline = loop.call_later(timeout_s, self._expire, reply, timeout_s)
+        try:
+            self.tell(make(reply))
+            self._tie().waiters.add(reply)
+            return await future
+        finally:
+            deadline.cancel()
+            self._forget_waiter(reply)
+            if asker is not None and asker._ties is not None:
+                asker._ties.asking = None
+
+    def kill(self) -> None:
+        if self._state == _DEAD:
+            return
+        self._kill_children()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            task.add_done_callback(self._disowned)
+        self._die(KILLED)
+
+    def _kill_children(self) -> None:
+        for child in tuple(self._children or ()):
+            child.kill()
+
+    def crash(self, error: BaseException) -> None:
+        """Fail as if the next handler had raised `error`. For tests."""
+        self._signal(_Crash(error))
+
+    def shutdown(self, reason: Reason = SHUTDOWN) -> None:
+        """Ask for an orderly end; killed after `shutdown_s`."""
+        if self._state == _DEAD:
+            return
+        ties = self._tie()
+        if ties.kill_timer is None and self._shutdown_s != float("inf"):
+            ties.kill_timer = self.runtime.loop.call_later(self._shutdown_s, self.kill)
+        self._signal(_Shutdown(reason))
+
+    def _capacity(self) -> int:
+        return 1 if self.actor is None else self.actor.capacity
+
+    def _overflow(self, mailbox: deque[M]) -> None:
+        """Make room, or refuse."""
+        if self.actor is not None and self.actor.overflow == "drop_oldest":
+            mailbox.popleft()
+            return
+        raise MailboxFull(f"the mailbox of {self.path} is full ({len(mailbox)} messages)")
+
+    def _refuse_cycle(self, asker: Cell[Any]) -> None:
+        chain: list[Cell[Any]] = [asker]
+        cell: Cell[Any] | None = self
+        while cell is not None:
+            chain.append(cell)
+            if cell is asker:
+                raise AskCycle(tuple(link.path for link in chain))
+            cell = cell._ties.asking if cell._ties is not None else None
+
+    def _expire(self, reply: Reply[Any], timeout_s: float) -> None:
+        reply.expire(self.path, timeout_s)
+
+    def _forget_waiter(self, reply: Reply[Any]) -> None:
+        if self._ties is not None:
+            self._ties.waiters.discard(reply)
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> deque[M]:
+        """The mailbox, made; and a place in the run queue. (While `init` runs: only the mailbox.)"""
+        mailbox = self._mailbox = self.runtime.take_deque()
+        if self._state == _RUNNING:
+            self.runtime.schedule(self)
+        return mailbox
+
+    def _signal(self, signal: Signal | _Shutdown | _Crash) -> None:
+        """Put a system message before all user messages."""
+        if self._state == _DEAD:
+            return
+        if self._task is not None and self._interrupts(signal):
+            self._reason = self._reason or signal.reason  # type: ignore[union-attr]  # _interrupts lets only those with a reason through
+            self._task.cancel()
+            return
+        if self._system is None:
+            self._system = deque()
+        self._system.append(signal)
+        if self._mailbox is None:
+            self._wake()
+
+    def _interrupts(self, signal: Signal | _Shutdown | _Crash) -> bool:
+        """Whether a running coroutine is cancelled for it: without `trap_exit` a shutdown and an abnormal exit are; a start always is."""
+        if isinstance(signal, _Shutdown):
+            return self._state == _INIT or not self._traps()
+        return isinstance(signal, Exit) and self._state == _RUNNING and not self._traps() and is_abnormal(signal.reason)
+
+    def _traps(self) -> bool:
+        return self.actor is not None and self.actor.trap_exit
+
+    def turn(self) -> None:
+        """Handle what waits, at most `BUDGET` messages. Called by the runtime."""
+        mailbox, actor, context = self._mailbox, self.actor, self._context
+        if mailbox is None or actor is None or context is None or self._task is not None or self._state != _RUNNING:
+            return  # ended, or driven by its task, since it was scheduled
+        if isinstance(actor, AsyncActor):
+            self._task = self.runtime.loop.create_task(self._drive(actor, context, self.incarnation))
+            return
+        handle = actor.handle
+        message: Any = None
+        try:
+            for _ in range(BUDGET):
+                if self._reason is not None:
+                    self._begin_stop(self._reason)
+                    return
+                if self._system:
+                    message = self._system.popleft()
+                    self._on_signal(message, lambda signal: actor.signal(signal, context))
+                elif mailbox:
+                    message = mailbox.popleft()
+                    handle(message, context)
+                else:
+                    self._rest(mailbox)
+                    return
+        except Exception as error:  # noqa: BLE001  an actor's crash is its supervisor's business
+            if self.actor is actor:
+                self._begin_stop(error, message)
+            else:
+                self.runtime.probe.emit(TaskDisowned(self.path, error))
+            return
+        self._more_room()
+        self.runtime.schedule(self)
+
+    async def _drive(self, actor: AsyncActor[M], context: Context[M], incarnation: int) -> None:
+        """The task of an async actor: from its first waiting message until none is left."""
+        current_cell.set(self)
+        message: Any = None
+        try:
+            if self._state == _INIT:
+                await actor.init(context)
+                if self.incarnation == incarnation:
+                    self._init_done()
+            turns = 0
+            while self._reason is None and self.incarnation == incarnation:
+                mailbox = self._mailbox
+                if self._system:
+                    message = self._system.popleft()
+                    await self._on_signal_async(message, actor, context)
+                elif mailbox:
+                    message = mailbox.popleft()
+                    await actor.handle(message, context)
+                else:
+                    self._task = None
+                    if mailbox is not None:
+                        self._rest(mailbox)
+                    return
+                turns += 1
+                if turns % BUDGET == 0:
+                    self._more_room()
+                    await asyncio.sleep(0)
+            reason: Reason = self._reason or NORMAL
+        except asyncio.CancelledError as error:
+            reason = self._reason or error
+        except Exception as error:  # noqa: BLE001  an actor's crash is its supervisor's business
+            reason = error
+        if self.incarnation == incarnation and self._state < _STOPPING:
+            self._task = None
+            self._begin_stop(reason, message)
+        elif isinstance(reason, Exception):
+            self.runtime.probe.emit(TaskDisowned(self.path, reason))
+
+    def _rest(self, mailbox: deque[M]) -> None:
+        """Nothing left to do: give the deque back."""
+        if self._mailbox is mailbox:
+            self._mailbox = None
+            self.runtime.give_deque(mailbox)
+            self._more_room()
+
+    def _more_room(self) -> None:
+        if self._ties is not None and self._ties.room:
+            room, self._ties.room = self._ties.room, deque()
+            for waiting in room:
+                if not waiting.done():
+                    waiting.set_result(None)
+
+    def _on_signal(self, message: Signal | _Shutdown | _Crash, handle: Callable[[Signal], None]) -> None:
+        signal = self._own_part(message)
+        if signal is not None:
+            handle(signal)
+
+    async def _on_signal_async(self, message: Signal | _Shutdown | _Crash, actor: AsyncActor[M], context: Context[M]) -> None:
+        signal = self._own_part(message)
+        if signal is not None:
+            await actor.signal(signal, context)
+
+    def _own_part(self, message: Signal | _Shutdown | _Crash) -> Signal | None:
+        """What the cell does about a system message; what is left for the actor's `signal`."""
+        if isinstance(message, _Shutdown):
+            self._reason = self._reason or message.reason
+            return None
+        if isinstance(message, _Crash):
+            raise message.error
+        if isinstance(message, Exit) and not self._traps():
+            if is_abnormal(message.reason):
+                self._reason = self._reason or message.reason
+            elif self._children is not None and message.ref in self._children:
+                self.forget_child(message.ref)
+            return None
+        return message
+
+    # -- living and dying ---------------------------------------------------------------------------------------------
+
+    def launch(self) -> None:
+        """Start the next incarnation. Raises what a plain actor's `init` raises."""
+        actor = self._start()
+        self.actor = actor
+        self._context = context = Context(self)
+        self._state = _INIT
+        self.incarnation += 1
+        if isinstance(actor, AsyncActor):
+            self._task = self.runtime.loop.create_task(self._drive(actor, context, self.incarnation))
+            return
+        try:
+            actor.init(context)
+        except Exception as error:
+            self._kill_children()
+            self._end(error)  # the starter gets the exception: nobody else has to be told
+            raise
+        self._init_done()
+
+    def _init_done(self) -> None:
+        if self._state != _INIT:
+            return
+        self._state = _RUNNING
+        if not self._is_deferred():
+            self._announce(late=self._task is not None)
+        if self._task is None and (self._mailbox is not None or self._reason is not None):
+            if self._mailbox is None:
+                self._mailbox = self.runtime.take_deque()
+            self.runtime.schedule(self)
+
+    def defer_ready(self) -> None:
+        self._tie().deferred = True
+
+    def _is_deferred(self) -> bool:
+        return self._ties is not None and self._ties.deferred
+
+    def become_ready(self) -> None:
+        """The deferred end of the start. Within `init` it takes the deferral back."""
+        if self._ties is None or not self._ties.deferred:
+            return
+        self._ties.deferred = False
+        if self._state == _RUNNING:
+            self._announce(late=True)
+
+    def _announce(self, *, late: bool) -> None:
+        """Say that the start is over. Not late: the starter sees it when the call returns."""
+        if self.runtime.probe.wanted:
+            self.runtime.probe.emit(ActorStarted(self.path, self.incarnation))
+        if self.parent is None:
+            self.runtime.root_ready(self)
+        elif late:
+            self.parent._signal(Ready(self))
+
+    def is_stopping(self) -> bool:
+        return self._reason is not None
+
+    def request_stop(self, reason: Reason) -> None:
+        if self._reason is None:
+            self._reason = reason
+            if self._state == _RUNNING and self._mailbox is None:
+                self._wake()
+
+    def _begin_stop(self, reason: Reason, message: Any = None) -> None:
+        """Stop the children, then terminate, then die."""
+        self._state = _STOPPING
+        self._reason = reason
+        if self.runtime.probe.wanted:
+            self.runtime.probe.emit(ActorExited(self.path, self.incarnation, reason, message if is_abnormal(reason) else None))
+        self._stop_children()
+
+    def _stop_children(self) -> None:
+        living = [child for child in self._children or () if child._state != _DEAD]
+        if not living:
+            self._finish_stop()
+        elif self.actor is not None and getattr(self.actor, "stop_in_order", False):
+            living[-1].shutdown()
+        else:
+            self._tie().pending = len(living)
+            for child in living:
+                child.shutdown()
+
+    def _child_ended(self, child: Cell[Any], reason: Reason) -> None:
+        if self._state == _DEAD:
+            return
+        if self._state != _STOPPING:
+            self._signal(Exit(child, reason))
+        elif getattr(self.actor, "stop_in_order", False):
+            self._stop_children()
+        elif self._ties is not None:
+            self._ties.pending -= 1
+            if self._ties.pending == 0:
+                self._finish_stop()
+
+    def _finish_stop(self) -> None:
+        actor, context, reason = self.actor, self._context, self._reason or NORMAL
+        if actor is None or context is None:
+            return
+        if isinstance(actor, AsyncActor):
+            if type(actor).terminate is AsyncActor.terminate:
+                self._die(reason)
+            else:
+                self._task = self.runtime.loop.create_task(self._terminate(actor, context, reason))
+            return
+        try:
+            actor.terminate(reason, context)
+        except Exception as error:  # noqa: BLE001  becomes the exit reason
+            reason = error
+        self._die(reason)
+
+    async def _terminate(self, actor: AsyncActor[M], context: Context[M], reason: Reason) -> None:
+        incarnation = self.incarnation
+        try:
+            await actor.terminate(reason, context)
+        except asyncio.CancelledError as error:
+            reason = error
+        except Exception as error:  # noqa: BLE001  becomes the exit reason
+            reason = error
+        if self.incarnation == incarnation and self._state == _STOPPING:
+            self._task = None
+            self._die(reason)
+
+    def _die(self, reason: Reason) -> None:
+        if reason is KILLED and self.runtime.probe.wanted:
+            self.runtime.probe.emit(ActorExited(self.path, self.incarnation, reason))
+        self._end(reason)
+        if self.parent is not None:
+            self.parent._child_ended(self, reason)
+        else:
+            self.runtime.root_ended(self, reason)
+
+    def _end(self, reason: Reason) -> None:
+        """Become nothing but a role."""
+        mailbox, ties = self._mailbox, self._ties
+        self._state = _DEAD
+        self.actor = self._context = self._task = self._mailbox = self._system = None
+        self._children = self._reason = self._ties = None
+        if mailbox is not None:
+            mailbox.clear()  # the turn that may be under way must not go on with it
+        if ties is not None:
+            self._untie(ties, reason)
+
+    def _untie(self, ties: _Ties, reason: Reason) -> None:
+        """Tell everybody who asked to be told, once."""
+        if ties.kill_timer is not None:
+            ties.kill_timer.cancel()
+        for timer in tuple(ties.timers):
+            timer.cancel()
+        for task in ties.tasks:
+            task.cancel()
+        for other in ties.watching:
+            other._unwatch(self)
+        for reply in tuple(ties.waiters):
+            reply.fail(ActorDead(f"{self.path} ended before it answered"))
+        for waiting in ties.room:
+            if not waiting.done():
+                waiting.set_exception(ActorDead(f"{self.path} is not running"))
+        for watcher in ties.watchers:
+            watcher._watched_ended(self, reason)
+        for other in ties.links:
+            other._linked_ended(self, reason)
+
+    def _disowned(self, task: asyncio.Task[None]) -> None:
+        """A killed handler has ended after all."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.runtime.probe.emit(TaskDisowned(self.path, error))
+
+    # -- ties ---------------------------------------------------------------------------------------------------------
+
+    def _tie(self) -> _Ties:
+        if self._ties is None:
+            self._ties = _Ties()
+        return self._ties
+
+    def spawn(self, start: Start[N], id_: str | int, *, shutdown_s: float, record: Any = None) -> Cell[N]:
+        child: Cell[N] = Cell(self.runtime, start, id_, self, shutdown_s)
+        child.launch()
+        if self._children is None:
+            self._children = {}
+        self._children[child] = record
+        return child
+
+    def respawn(self, child: Ref[Any]) -> None:
+        if not isinstance(child, Cell) or self._children is None or child not in self._children:
+            raise ActorDead(f"{child.path} is no child of {self.path}")
+        if child._state == _DEAD:
+            child.launch()
+
+    def is_child_ready(self, child: Ref[Any]) -> bool:
+        return isinstance(child, Cell) and child.is_ready()
+
+    def forget_child(self, child: Ref[Any]) -> None:
+        if self._children is not None and isinstance(child, Cell) and child._state == _DEAD:
+            self._children.pop(child, None)
+            self.runtime.registry.drop(child)
+
+    def child_records(self) -> dict[Ref[Any], Any]:
+        return {child: record for child, record in (self._children or {}).items()}  # noqa: C416  a dict of refs, not of cells
+
+    def child_record(self, child: Ref[Any]) -> Any:
+        return self._children.get(child) if self._children is not None and isinstance(child, Cell) else None
+
+    def shutdown_child(self, child: Ref[Any], reason: Reason) -> None:
+        if isinstance(child, Cell):
+            child.shutdown(reason)
+
+    def link(self, ref: Ref[Any]) -> None:
+        other = _local(ref)
+        if other._state == _DEAD:
+            self._signal(Exit(other, NOPROC))
+            return
+        self._tie().links.add(other)
+        other._tie().links.add(self)
+
+    def unlink(self, ref: Ref[Any]) -> None:
+        other = _local(ref)
+        if self._ties is not None:
+            self._ties.links.discard(other)
+        if other._ties is not None:
+            other._ties.links.discard(self)
+
+    def _linked_ended(self, other: Cell[Any], reason: Reason) -> None:
+        if self._ties is not None:
+            self._ties.links.discard(other)
+        self._signal(Exit(other, reason))
+
+    def monitor(self, ref: Ref[Any]) -> None:
+        other = _local(ref)
+        if other._state == _DEAD:
+            self._signal(Down(other, NOPROC))
+            return
+        other._tie().watchers[self] = None
+        self._tie().watching.add(other)
+
+    def demonitor(self, ref: Ref[Any]) -> None:
+        other = _local(ref)
+        other._unwatch(self)
+        if self._ties is not None:
+            self._ties.watching.discard(other)
+
+    def _unwatch(self, watcher: Cell[Any]) -> None:
+        if self._ties is not None:
+            self._ties.watchers.pop(watcher, None)
+
+    def _watched_ended(self, other: Cell[Any], reason: Reason) -> None:
+        if self._ties is not None:
+            self._ties.watching.discard(other)
+        self._signal(Down(other, reason))
+
+    def send_after(self, delay_s: float, message: M) -> Timer:
+        timers = self._tie().timers
+        timer: Timer
+
+        def fire() -> None:
+            timers.discard(timer)
+            self.report(message)
+
+        timer = Timer(self, self.runtime.loop.call_later(delay_s, fire))
+        timers.add(timer)
+        return timer
+
+    def forget_timer(self, timer: Timer) -> None:
+        if self._ties is not None:
+            self._ties.timers.discard(timer)
+
+    def run_task(self, work: Coroutine[Any, Any, N], then: Callable[[N | BaseException], M]) -> asyncio.Task[N]:
+        tasks = self._tie().tasks
+        task = self.runtime.loop.create_task(work)
+        incarnation = self.incarnation
+        tasks.add(task)
+
+        def done(ended: asyncio.Task[N]) -> None:
+            tasks.discard(ended)
+            if self.incarnation != incarnation or self._state == _DEAD:
+                return  # the owner ended: that is why it was cancelled
+            error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
+            self.report(then(ended.result() if error is None else error))
+
+        task.add_done_callback(done)
+        return task
+
+
+def _local(ref: Ref[Any]) -> Cell[Any]:
+    if not isinstance(ref, Cell):
+        raise TypeError(f"{ref.path} is not on this node: links and monitors across nodes go through membership")
+    return ref

@@ -1,0 +1,1 @@
+"""The playbook language: text to the canonical playbook, its net, its templates."""

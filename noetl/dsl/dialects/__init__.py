@@ -1,0 +1,1 @@
+"""Older spellings (docs/reference/language.md, section 10), each rewritten or read into the same Structs."""

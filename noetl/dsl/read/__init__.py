@@ -1,0 +1,1 @@
+"""The canonical spelling: nodes to the Structs of `noetl.dsl.playbook`."""

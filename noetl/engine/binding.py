@@ -1,0 +1,103 @@
+"""From a task's rendered fields to a tool's input. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from noetl.dsl.lookup import MISSING, settle
+from noetl.engine.firing import merged_args
+from noetl.engine.order import Order
+from noetl.engine.rules import merged
+from noetl.errors import ToolRefused
+
+BODY_FIELDS: Final = ("json", "payload", "body", "data", "form")
+
+
+class CallNames(Mapping[str, Any]):
+    """The names that a task's fields may read: those of its order, with its args over them."""
+
+    __slots__ = ("_args", "_order")
+
+    def __init__(self, order: Order, args: Mapping[str, Any]) -> None:
+        self._order = order
+        self._args = args
+
+    def get(self, key: str, default: Any = None) -> Any:
+        order = self._order
+        if key in self._args and key not in order.inner:
+            return self._args[key]
+        if key == "args":
+            return dict(self._args)
+        if key == "input":
+            return {**settle(order.names.get("input", {})), **self._args}
+        return order.names.get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        found = self.get(key, MISSING)
+        if found is MISSING:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Any:
+        return iter({**self._order.names, **self._args})
+
+    def __len__(self) -> int:
+        return len({**self._order.names, **self._args})
+
+
+def bound_args(order: Order, task_args: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of the task: the step's, with the task's own over them."""
+    return merged_args(order.args, dict(task_args))
+
+
+def with_overrides(fields: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A rule's `params`, `headers`, … laid over the task's. `body` is whichever body field the task has."""
+    if not overrides:
+        return fields
+    named = dict(overrides)
+    if "body" in named and "body" not in fields:
+        own = next((name for name in BODY_FIELDS if name in fields), "json")
+        named[own] = named.pop("body")
+    return merged(fields, named)
+
+
+def with_sink_data(order: Order, fields: dict[str, Any], args: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a sink stores when its author does not say: the call's data."""
+    if "data" in fields or order.program.task.args:
+        return fields, args
+    data = settle(order.names.get("data"))
+    if "table" in fields:
+        return {**fields, "data": data}, args
+    return fields, data if isinstance(data, dict) else {"data": data}
+
+
+def to_input(input_type: type[msgspec.Struct], fields: Mapping[str, Any], kind: str) -> tuple[msgspec.Struct, list[str]]:
+    """The tool's input, and the names of fields that it does not know (they were warned of when the playbook was checked).
+
+    Raises:
+        ToolRefused: a required field is missing, or a value has the wrong type.
+    """
+    known = {field.encode_name for field in msgspec.structs.fields(input_type)}
+    given = {name: value for name, value in fields.items() if name in known}
+    try:
+        return msgspec.convert(given, input_type, strict=False), sorted(set(fields) - known)
+    except msgspec.ValidationError as error:
+        raise ToolRefused(f"{kind}: {error}") from error
+
+
+def check_expected(order: Order, args: Mapping[str, Any]) -> None:
+    """The `assert: {expects}` of a workbook task."""
+    missing = [name for name in order.program.task.expects if args.get(name) is None]
+    if missing:
+        raise ToolRefused(f"workbook task '{order.program.task.workbook}' expects {', '.join(missing)}")
+
+
+def check_returned(order: Order, result: Any) -> None:
+    """The `assert: {returns}` of a workbook task."""
+    present = result if isinstance(result, Mapping) else {}
+    missing = [name for name in order.program.task.returns if name not in present]
+    if missing:
+        raise ToolRefused(f"workbook task '{order.program.task.workbook}' did not return {', '.join(missing)}")

@@ -1,0 +1,244 @@
+"""One call of a tool, from its order to its outcome: render, open credentials, run, keep the result. No actor: a coroutine."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from noetl.clock import Clock
+from noetl.dsl.lookup import settle
+from noetl.dsl.playbook import Output
+from noetl.dsl.template import Renderable
+from noetl.engine.binding import CallNames, bound_args, check_expected, check_returned, to_input, with_overrides, with_sink_data
+from noetl.engine.cache import Hold, ValueCache
+from noetl.engine.credentials import Credentials
+from noetl.engine.failure import Error, failure
+from noetl.engine.order import Order
+from noetl.errors import LogUnavailable, NotFound, TemplateError, ToolError, ToolTimeout
+from noetl.settings import Settings
+from noetl.tools.tool import Resources, StartChild, Tool, ToolContext, find
+from noetl.values import Handle, encode, handle_of, to_plain
+from noetl.vault.secrets import Secrets
+
+_READS_ARTIFACTS: Final = frozenset({"python"})
+"""Kinds whose processes read artifacts themselves."""
+_KV_MAX_BYTES: Final = 1_048_576
+
+
+class Done(Struct, frozen=True):
+    """The call gave a result. `helper` is what its kind adds to the envelope."""
+
+    result: Any
+    helper: dict[str, Any] = {}
+
+
+class Refused(Struct, frozen=True):
+    """The call failed. `result` is what the other side answered all the same."""
+
+    error: Error
+    result: Any = None
+    helper: dict[str, Any] = {}
+
+
+Outcome = Done | Refused | StartChild
+
+
+class Caller:
+    """What the calls of a node share. `log(order, stream, line)` takes the output of the author's code."""
+
+    def __init__(
+        self,
+        *,
+        resources: Resources,
+        cache: ValueCache,
+        credentials: Credentials,
+        secrets: Secrets,
+        settings: Settings,
+        clock: Clock,
+        base_dirs: Callable[[Order], tuple[Path, ...]],
+        log: Callable[[Order, str, str], None],
+    ) -> None:
+        self.clock = clock
+        self._resources = resources
+        self._cache = cache
+        self._credentials = credentials
+        self._secrets = secrets
+        self._settings = settings
+        self._base_dirs = base_dirs
+        self._log = log
+
+    async def call(self, order: Order) -> Outcome:
+        """Never raises, except for cancellation: whatever goes wrong is the outcome."""
+        try:
+            with self._cache.hold() as hold:
+                return await self._call(order, hold)
+        except TemplateError as error:
+            return self._hidden(failure("template", error.message if error.path is None else f"{error.path}: {error.message}", field=error.path))
+        except NotFound as error:
+            return self._hidden(failure("not_found", str(error)))
+        except LogUnavailable as error:
+            return self._hidden(failure("connection", str(error)))
+        except ToolError as error:
+            return await self._refused(order, error)
+        except Exception as error:  # noqa: BLE001  a bug of a tool is an error of this attempt, with its traceback
+            text = "".join(traceback.format_exception(error))
+            name = type(error).__name__
+            return self._hidden(failure("internal", f"{name}: {error}", exception_type=name, traceback=text))
+
+    async def _call(self, order: Order, hold: Hold) -> Outcome:
+        task = order.program.task
+        tool = find(task.kind)
+        args, fields = await self._rendered(order, hold)
+        check_expected(order, args)
+        names = CallNames(order, args)
+        auth = fields.pop("auth", None)
+        keep = task.kind in _READS_ARTIFACTS
+        timeout_s = _seconds(await _render(hold, order.program.timeout, names, "timeout"), "timeout")
+        memory = _seconds(await _render(hold, order.program.memory_bytes, names, "memory_bytes"), "memory_bytes")
+        ctx = ToolContext(
+            call=order.call,
+            resources=self._resources,
+            clock=self.clock,
+            args=await hold.plain(settle(args), keep_artifacts=keep),
+            names=await self._wanted(order, names, hold),
+            iterator=order.iterator,
+            credentials=await self._credentials.open_all(settle(auth)),
+            env=order.env,
+            log=lambda stream, line: self._log(order, stream, line),
+            base_dirs=self._base_dirs(order),
+            timeout_s=timeout_s,
+            memory_bytes=None if memory is None else int(memory),
+        )
+        given, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)
+        if unknown:
+            ctx.log("warning", f"{task.kind} does not know {', '.join(unknown)}: ignored")
+        answer = await _run(tool, given, ctx, task.label)
+        return answer if isinstance(answer, StartChild) else await self._done(order, answer, hold)
+
+    async def _rendered(self, order: Order, hold: Hold) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Args first: the fields may read them."""
+        program = order.program
+        outer = CallNames(order, order.args)
+        task_args = {name: await _render(hold, value, outer, f"args.{name}") for name, value in program.args.items()}
+        args = bound_args(order, task_args)
+        names = CallNames(order, args)
+        fields = {name: await _render(hold, value, names, name) for name, value in program.fields.items()}
+        fields = with_overrides(fields, order.overrides)
+        if order.is_sink:
+            fields, args = with_sink_data(order, fields, args)
+        return args, fields
+
+    async def _wanted(self, order: Order, names: CallNames, hold: Hold) -> Mapping[str, Any]:
+        """What the tool itself asked for, raw."""
+        if order.wants is None:
+            found = {name: settle(value) for name, value in order.context.items()}
+        else:
+            found = {name: settle(names[name]) for name in order.wants if name in names}
+        plain: dict[str, Any] = await hold.plain(found, keep_artifacts=order.program.task.kind in _READS_ARTIFACTS)
+        return plain
+
+    async def _done(self, order: Order, answer: Any, hold: Hold) -> Outcome:
+        value = answer if isinstance(answer, Handle) else to_plain(_as_data(answer))
+        helper = _helper(order.program.task.kind, value)
+        check_returned(order, value if not isinstance(value, Handle) else value.summary())
+        kept = await self._keep(value, order.output, hold)
+        return kept if isinstance(kept, Refused) else Done(kept, helper)
+
+    async def _keep(self, value: Any, output: Output | None, hold: Hold) -> Any:
+        """The value, or the handle under which it was stored because it is large; or the refusal because it is too large."""
+        limits = self._settings.values
+        if isinstance(value, Handle):
+            if output is None:
+                return value
+            value = await hold.fetch(value)
+        encoded = encode(value)
+        if len(encoded) > limits.result_max_bytes:
+            return Refused(failure("limit", f"the result has {len(encoded)} bytes; at most {limits.result_max_bytes} are allowed (values.result_max_bytes)"))
+        inline = limits.inline_max_bytes if output is None or output.inline_max_bytes is None else output.inline_max_bytes
+        if len(encoded) <= min(inline, limits.inline_max_bytes):
+            return value
+        handle = handle_of(value, encoded, tier=_tier(output, len(encoded)), select=None if output is None else output.select)
+        if self._secrets.found_in(encoded):
+            encoded = encode(self._secrets.seal(value))
+            handle = handle_of(self._secrets.seal(value), encoded, tier=handle.data.tier, select=handle.data.select)
+        await self._cache.store({handle.hash: encoded})
+        return handle
+
+    async def _refused(self, order: Order, error: ToolError) -> Refused:
+        about = failure(error.kind, error.message, **error.extra)
+        about["retryable"] = error.retryable
+        if error.retry_after_s is not None:
+            about["retry_after_s"] = error.retry_after_s
+        value = to_plain(_as_data(error.result))
+        with self._cache.hold() as hold:
+            kept = await self._keep(value, order.output, hold) if value is not None else None
+        if isinstance(kept, Refused):
+            kept = None
+        refused = self._hidden(about)
+        return Refused(refused.error, kept, _failed_helper(order.program.task.kind, error, value))
+
+    def _hidden(self, error: Error) -> Refused:
+        """Errors are for readers: no secret stays in them."""
+        return Refused(self._secrets.hide(error))
+
+
+async def _render(hold: Hold, value: Renderable, names: CallNames, field: str) -> Any:
+    try:
+        return await hold.run(lambda: value.render(names, hold.load))
+    except TemplateError as error:
+        error.path = field if error.path is None else f"{field}.{error.path}"
+        raise
+
+
+async def _run(tool: Tool, given: Any, ctx: ToolContext, label: str) -> Any:
+    """Run under the task's timeout. A tool that is cancelled stops its remote work first."""
+    async with asyncio.timeout(ctx.timeout_s) as deadline:
+        try:
+            return await tool.run(given, ctx)
+        except asyncio.CancelledError:
+            if not deadline.expired():
+                raise
+            raise ToolTimeout(f"task '{label}' took longer than {ctx.timeout_s:g} s") from None
+
+
+def _seconds(value: Any, field: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TemplateError(f"{field} must be a number, not {value!r}") from None
+
+
+def _as_data(answer: Any) -> Any:
+    if isinstance(answer, Struct):
+        return {field.encode_name: getattr(answer, field.name) for field in msgspec.structs.fields(answer)}
+    return answer
+
+
+def _helper(kind: str, value: Any) -> dict[str, Any]:
+    if kind != "http":
+        return {}
+    seen = value.data.visible if isinstance(value, Handle) else value
+    return {"http": {"status": seen.get("status"), "headers": seen.get("headers")}}
+
+
+def _failed_helper(kind: str, error: ToolError, value: Any) -> dict[str, Any]:
+    if kind == "http":
+        answer = value if isinstance(value, dict) else {}
+        return {"http": {"status": answer.get("status", error.extra.get("status_code")), "headers": answer.get("headers")}}
+    if kind in ("postgres", "duckdb"):
+        return {"pg": {"code": error.extra.get("code"), "sqlstate": error.extra.get("sqlstate", error.extra.get("code"))}}
+    return {"py": {"exception_type": error.extra.get("exception_type")}} if kind == "python" else {}
+
+
+def _tier(output: Output | None, size: int) -> str:
+    if output is not None and output.store not in ("auto", "inline"):
+        return output.store
+    return "kv" if size < _KV_MAX_BYTES else "disk"

@@ -1,0 +1,132 @@
+"""What one work item decides: its events are gathered here and emitted together, when all that it renders was rendered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from noetl.dsl.playbook import Collect
+from noetl.dsl.template import Renderable, compile_raw, holds
+from noetl.engine.evolve import patched
+from noetl.engine.failure import Error
+from noetl.engine.program import WriteProgram
+from noetl.engine.scope import Scope
+from noetl.engine.state import Frame, Run
+from noetl.engine.turn import Turn
+from noetl.errors import TemplateError
+from noetl.events import AnyEvent, Patch, TargetsChosen, TaskScheduled, Value, WarningRaised, Written
+
+
+class Draft:
+    """`scope` sees the draft's own writes at once."""
+
+    __slots__ = ("events", "scope", "turn")
+
+    def __init__(self, turn: Turn, scope: Scope) -> None:
+        self.turn = turn
+        self.scope = scope
+        self.events: list[AnyEvent] = []
+
+    def emit(self) -> None:
+        self.turn.emit_all(self.events)
+
+    def render(self, value: Renderable) -> Any:
+        return value.render(self.scope, self.turn.load)
+
+    def holds(self, guard: Renderable | None, what: str) -> bool:
+        """Whether a guard is true; one that can't be evaluated is false, and a warning. No guard is true."""
+        if guard is None:
+            return True
+        try:
+            return holds(self.render(guard))
+        except TemplateError as error:
+            self.warn(f"{what} is false, for it can't be evaluated: {error.message}")
+            return False
+
+    def warn(self, message: str) -> None:
+        self.events.append(WarningRaised(step=self.scope.step_name or "", run=0, message=message))
+
+    def writes(self, writes: Iterable[WriteProgram]) -> list[Patch]:
+        """Render all values of one `set`, then let the scope see them."""
+        patches = [Patch(scope=write.scope, key=write.key, value=self.turn.keep(self.render(write.value))) for write in writes]
+        for patch in patches:
+            self.scope.write(patch)
+        return patches
+
+    def args(self, args: Renderable) -> dict[str, Value]:
+        rendered: dict[str, Value] = self.render(args)
+        return {key: self.turn.keep(value) for key, value in rendered.items()}
+
+    def number(self, value: Any, name: str, *, least: float = -math.inf) -> float:
+        """The number that a raw value renders to. Raises `TemplateError` that says what it is for."""
+        rendered = self.render(compile_raw(value))
+        try:
+            number = float(rendered)
+        except (TypeError, ValueError):
+            raise TemplateError(f"{name} must be a number, not {rendered!r}") from None
+        if not math.isfinite(number) or number < least:
+            raise TemplateError(f"{name} must be a number of at least {least:g}, not {rendered!r}")
+        return number
+
+
+class FrameDraft(Draft):
+    """A draft about one frame. `ended` says that the frame is over: with an error, or without."""
+
+    __slots__ = ("ended", "error", "frame", "run")
+
+    def __init__(self, turn: Turn, scope: Scope, run: Run, frame: Frame) -> None:
+        super().__init__(turn, scope)
+        self.run = run
+        self.frame = frame
+        self.ended = False
+        self.error: Error | None = None
+
+    @property
+    def call_error(self) -> Error | None:
+        """Of the frame's last call."""
+        return None if self.frame.outcome is None else self.frame.outcome.error
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether a rule has said where the step's tokens go."""
+        return self.frame.targets is not None or any(isinstance(event, TargetsChosen) for event in self.events)
+
+    def end(self, error: Error | None = None) -> None:
+        self.ended = True
+        self.error = error
+
+    def warn(self, message: str) -> None:
+        self.events.append(WarningRaised(step=self.run.step, run=self.run.id, index=self.frame.index, message=message))
+
+    def write(self, patches: Iterable[Patch]) -> None:
+        writes = tuple(patches)
+        if writes:
+            self.events.append(Written(step=self.run.step, run=self.run.id, index=self.frame.index, writes=writes))
+
+    def replace_result(self, value: Value) -> None:
+        self.write([Patch(scope="result", key="", value=self.turn.keep(value))])
+
+    def choose(self, targets: tuple[tuple[str, dict[str, Value]], ...]) -> None:
+        self.events.append(TargetsChosen(step=self.run.step, run=self.run.id, index=self.frame.index, targets=targets))
+
+    def schedule(self, task: str, **more: Any) -> None:
+        self.events.append(TaskScheduled(step=self.run.step, run=self.run.id, index=self.frame.index, task=task, **more))
+
+    def collect(self, action: Collect) -> None:
+        """Gather a value in `ctx`; with `path` the gathered list becomes the step's result as well."""
+        value = self.render(compile_raw(action.value if action.path is None else "{{ outcome.data." + action.path + " }}"))
+        patch = _gathered(action, value)
+        before = self.scope.get("ctx")
+        self.scope.write(patch)
+        self.write([patch])
+        if action.path is not None:
+            self.replace_result(patched(before, patch)[action.into])
+
+
+def _gathered(action: Collect, value: Any) -> Patch:
+    if action.mode == "replace":
+        return Patch(scope="ctx", key=action.into, value=value)
+    if action.mode == "extend" or (action.path is not None and isinstance(value, list)):
+        return Patch(scope="ctx", key=action.into, value=value if isinstance(value, list) else [] if value is None else [value], op="extend")
+    return Patch(scope="ctx", key=action.into, value=value, op="append")

@@ -1,0 +1,45 @@
+"""What the executions of one node share, handed to each actor instead of being looked up."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from noetl.clock import Clock
+from noetl.engine.attempt import Children
+from noetl.engine.cache import ValueCache
+from noetl.engine.call import Caller
+from noetl.engine.library import Library
+from noetl.engine.pool import Pools
+from noetl.errors import ToolRefused
+from noetl.settings import Settings
+from noetl.store.store import Store
+from noetl.tools.tool import Resources, find
+from noetl.vault.secrets import Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    node: str
+    store: Store
+    cache: ValueCache
+    secrets: Secrets
+    caller: Caller
+    pools: Pools
+    children: Children
+    library: Library
+    resources: Resources
+    settings: Settings
+    clock: Clock
+    chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311  jitter
+
+    def extra_names(self, kind: str, fields: Mapping[str, Any]) -> frozenset[str] | None:
+        """Names of the scope that a tool reads besides those of its templates; None for all. A kind that is not there will say so when it is called."""
+        try:
+            names = getattr(find(kind), "names", None)
+        except ToolRefused:
+            return frozenset()
+        found: frozenset[str] | None = frozenset() if names is None else names(fields)
+        return found

@@ -1,0 +1,137 @@
+"""The writing end of one execution's log: its position, its hash chain, and how a turn becomes an append."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+import msgspec
+
+from noetl.engine import effects
+from noetl.engine.evolve import FORMAT, fold
+from noetl.engine.sealing import seal_events
+from noetl.engine.state import State
+from noetl.engine.turn import Turn
+from noetl.errors import LogCorrupt, NotFound
+from noetl.events import AnyEvent, encode_events
+from noetl.store.lease import Shard
+from noetl.store.log import NO_HASH, Append, ExecutionRow, LoopItem, RowChange, Snapshot, StoredAppend, chain, check_chain
+from noetl.store.store import Store
+from noetl.values import pack_leaf
+from noetl.vault.secrets import Secrets
+
+_encode_state: Final = msgspec.msgpack.Encoder(enc_hook=pack_leaf).encode
+
+
+class Journal:
+    """Where the log stands. `row` is the execution's row as it was written last."""
+
+    def __init__(self, execution_id: int, shard: Shard, secrets: Secrets) -> None:
+        self.execution_id = execution_id
+        self.version = 0
+        self.next_seq = 1
+        self.row: ExecutionRow | None = None
+        self._shard = shard
+        self._secrets = secrets
+        self._hash = NO_HASH
+        self._change: RowChange | None = None
+        self._snapshot_seq = 1
+
+    def append_of(self, turn: Turn, consumed: tuple[int, ...], *, waiting: bool, wake_at: dt.datetime | None) -> Append:
+        """The append that makes a turn's events true, with all that becomes true together with them. Moves the position on."""
+        events = tuple(turn.events)
+        body = encode_events(events)
+        if self._secrets.found_in(body):
+            body = encode_events(seal_events(events, self._secrets))
+        state = turn.state
+        created, change = self._row_of(state, waiting, wake_at, turn.now)
+        assert self.row is not None
+        self._hash = chain(self._hash, body)
+        self.version += 1
+        first_seq, self.next_seq = self.next_seq, self.next_seq + len(events)
+        return Append(
+            execution_id=self.execution_id,
+            version=self.version,
+            first_seq=first_seq,
+            count=len(events),
+            at=turn.now,
+            body=body,
+            hash=self._hash,
+            shard=self._shard.id,
+            epoch=self._shard.epoch,
+            created=created,
+            change=change,
+            items=self._items(events),
+            consumed=consumed,
+            inbox=effects.inbox_rows(events, state, self._secrets),
+            children=effects.child_rows(events, self.row, turn.now),
+        )
+
+    def snapshot_of(self, state: State, every: int) -> Snapshot | None:
+        """A snapshot of the state as it is in the log now, when enough events have come since the last."""
+        if self.next_seq - self._snapshot_seq < every:
+            return None
+        body = _encode_state(state)
+        if self._secrets.found_in(body):
+            return None  # secrets are sealed in events only
+        self._snapshot_seq = self.next_seq
+        return Snapshot(version=self.version, next_seq=self.next_seq, hash=self._hash, evolve=FORMAT, body=body)
+
+    async def recover(self, store: Store) -> State:
+        """Fold the log, from its snapshot if this code made one.
+
+        Raises:
+            NotFound: there is no such execution.
+            LogCorrupt: the log does not hold what was written, or events that this version can't read.
+        """
+        self.row = await store.executions.execution(self.execution_id)
+        if self.row is None:
+            raise NotFound(f"there is no execution {self.execution_id} in this store")
+        state = State(execution_id=self.execution_id)
+        snapshot = await store.snapshots.snapshot(self.execution_id)
+        if snapshot is not None and snapshot.evolve == FORMAT:
+            state = msgspec.msgpack.decode(snapshot.body, type=State, ext_hook=self._secrets.open_leaf)
+            self.version, self.next_seq, self._hash = snapshot.version, snapshot.next_seq, snapshot.hash
+            self._snapshot_seq = snapshot.next_seq
+        rows = await store.log.read(self.execution_id, after=self.version)
+        check_chain(rows, self._hash, self.version)
+        decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=self._secrets.open_leaf)
+        for row in rows:
+            self._fold(state, row, decoder)
+        return state
+
+    def _fold(self, state: State, row: StoredAppend, decoder: msgspec.msgpack.Decoder[tuple[AnyEvent, ...]]) -> None:
+        try:
+            events = decoder.decode(row.body)
+        except msgspec.MsgspecError as error:
+            raise LogCorrupt(f"execution {self.execution_id}: the events of version {row.version} can't be read: {error}") from error
+        fold(state, events)
+        self.version, self._hash = row.version, row.hash
+        self.next_seq = row.first_seq + len(events)
+
+    def _row_of(self, state: State, waiting: bool, wake_at: dt.datetime | None, now: dt.datetime) -> tuple[ExecutionRow | None, RowChange | None]:  # noqa: FBT001
+        """The row to insert or the change to make, if there is any."""
+        change = effects.row_of(state, waiting=waiting, wake_at=wake_at, secrets=self._secrets)
+        if self.row is not None:
+            if change == self._change:
+                return None, None
+            self._change = change
+            return None, change
+        self._change = change
+        self.row = ExecutionRow(
+            id=self.execution_id,
+            path=state.path,
+            net=state.net,
+            shard=self._shard.id,
+            requested_at=state.requested_at or now,
+            root_id=self.execution_id,
+            status=change.status,
+            started_at=change.started_at,
+            ended_at=change.ended_at,
+            wake_at=change.wake_at,
+            error=change.error,
+        )
+        return self.row, None
+
+    def _items(self, events: tuple[AnyEvent, ...]) -> tuple[LoopItem, ...]:
+        return effects.loop_items(events, self._secrets)

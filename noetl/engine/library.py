@@ -1,0 +1,156 @@
+"""Playbooks by path: found in files, checked, compiled, and kept in the store's catalog under the hash of what was compiled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from noetl.dsl.net import compile_net, decode_net, encode_net, net_hash
+from noetl.dsl.problem import Problem
+from noetl.engine.program import Program
+from noetl.errors import LogCorrupt, NotFound, PlaybookError
+from noetl.store.catalog import Catalog, CatalogEntry
+from noetl.tools.tool import BUILT
+
+_SUFFIXES: Final = ("", ".yaml", ".yml")
+
+
+class Found(Struct, frozen=True):
+    """A playbook that is valid. `file` is where it lies, None when it came from the catalog."""
+
+    program: Program
+    path: str
+    file: Path | None
+    warnings: tuple[Problem, ...] = ()
+
+
+class Invalid(PlaybookError):
+    """The playbook has errors: all of them are in `problems`."""
+
+    def __init__(self, file: str, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{file}:{first.line}:{first.column}: {first.message}{more}", file=file, line=first.line, column=first.column, path=first.path)
+        self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
+
+
+class Library:
+    """`roots` are the folders in which a path is looked up, first the working directory."""
+
+    def __init__(self, catalog: Catalog, roots: Sequence[Path]) -> None:
+        self._catalog = catalog
+        self._roots = tuple(roots)
+        self._programs: dict[str, Program] = {}
+        self._files: dict[str, str | None] = {}
+        self._kept: set[str] = set()
+
+    async def find(self, path: str, *, relative_to: Path | None = None) -> Found:
+        """Load the playbook of that name or file, and keep it in the catalog.
+
+        Raises:
+            NotFound: no such playbook; says where was looked.
+            Invalid: it has errors.
+        """
+        file = await asyncio.to_thread(find_file, path, self._roots, relative_to)
+        if file is None:
+            folders = ", ".join(str(folder) for folder in _folders(self._roots, relative_to))
+            raise NotFound(f"there is no playbook '{path}' (looked in {folders})")
+        return await self.load(file)
+
+    async def load(self, file: Path) -> Found:
+        """Raises `NotFound`, `Invalid`."""
+        try:
+            text = await asyncio.to_thread(file.read_text, encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise PlaybookError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}", file=str(file), line=1, column=1) from error
+        except OSError as error:
+            raise NotFound(f"{file} can't be read: {error.strerror or error}") from error
+        found = compile_text(text, file)
+        self._programs.setdefault(found.program.hash, found.program)
+        if found.program.hash not in self._kept:
+            encoded = encode_net(found.program.net)
+            await self._catalog.keep(CatalogEntry(found.program.hash, found.path, text, encoded, str(file)))
+            self._kept.add(found.program.hash)
+        self._files[found.program.hash] = str(file)
+        return found
+
+    async def program(self, wanted: str) -> Program:
+        """The program of a net by its hash.
+
+        Raises:
+            NotFound: the store does not have it.
+            LogCorrupt: it can't be read by this version.
+        """
+        program = self._programs.get(wanted)
+        if program is None:
+            entry = await self._catalog.by_hash(wanted)
+            if entry is None:
+                raise NotFound(f"the compiled playbook {wanted[:12]}… is not in this store")
+            try:
+                program = Program(decode_net(entry.net), wanted)
+            except ValueError as error:
+                raise LogCorrupt(f"the compiled playbook of {entry.path} can't be read by this version: {error}") from error
+            self._programs[wanted] = program
+            self._files[wanted] = entry.file
+        return program
+
+    def folder_of(self, wanted: str) -> Path | None:
+        """The folder of the file that a net came from, for what it names relative to itself."""
+        file = self._files.get(wanted)
+        return None if file is None else Path(file).parent
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        return self._roots
+
+
+def compile_text(text: str, file: Path) -> Found:
+    """Raises `Invalid`."""
+    from noetl.dsl.load import load
+
+    loaded = load(text, file=str(file), path=catalog_path(file), tools=frozenset(BUILT))
+    if loaded.playbook is None:
+        raise Invalid(str(file), loaded.errors, loaded.warnings)
+    net = compile_net(loaded.playbook)
+    return Found(Program(net, net_hash(encode_net(net))), loaded.playbook.path, file, loaded.warnings)
+
+
+def catalog_path(file: Path) -> str:
+    """The path of a playbook that names none: its file's, without the suffix, relative to the working directory when it lies below."""
+    whole = file.resolve().with_suffix("")
+    try:
+        return whole.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return whole.as_posix().lstrip("/")
+
+
+def find_file(path: str, roots: Sequence[Path], relative_to: Path | None = None) -> Path | None:
+    """The file of a playbook: `a/b` may be a/b, a/b.yaml, or a/b/b.yaml, below the caller's folder or a root."""
+    for folder in _folders(roots, relative_to):
+        for candidate in _candidates(folder, path):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+def _folders(roots: Sequence[Path], relative_to: Path | None) -> Iterator[Path]:
+    if relative_to is not None:
+        yield relative_to
+    yield Path.cwd()
+    yield from roots
+
+
+def _candidates(folder: Path, path: str) -> Iterator[Path]:
+    given = Path(path)
+    if given.is_absolute() and given.exists():
+        yield given
+    bare = path.strip("/")
+    for suffix in _SUFFIXES:
+        yield folder / f"{bare}{suffix}"
+    for suffix in _SUFFIXES[1:]:
+        yield folder / bare / f"{Path(bare).name}{suffix}"

@@ -1,0 +1,114 @@
+"""What an attempt is given: the call's identity, the task, and the values of the names that it reads. Made by the execution, pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from noetl.dsl.lookup import MISSING, Load
+from noetl.dsl.playbook import Output, Sink
+from noetl.engine.program import ExtraNames, Program, StepProgram, TaskProgram
+from noetl.engine.scope import Scope
+from noetl.engine.state import Frame, Run, State
+from noetl.events import Value
+from noetl.ids import ExecutionId, call_id
+from noetl.tools.tool import Call
+
+LOOP_NAMES: Final = frozenset({"iter", "loop", "loop_index"})
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One attempt. `names` are those that its templates and its tool read; `inner` those of them that hide an arg of the same name."""
+
+    call: Call
+    key: tuple[str, int, int]
+    """Task, attempt, call: which attempt of its frame this is."""
+    program: TaskProgram
+    args: dict[str, Value]
+    names: dict[str, Any]
+    inner: frozenset[str]
+    wants: frozenset[str] | None
+    """The names that the tool itself asked for."""
+    iterator: str | None
+    overrides: dict[str, Any]
+    output: Output | None
+    pool: str | None
+    priority: int
+    env: dict[str, Any]
+    net: str
+    """Hash of the net that the task belongs to."""
+    depth: int
+    max_depth: int
+    is_sink: bool = False
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+def build(program: Program, state: State, run: Run, frame: Frame, load: Load, now: dt.datetime, extra_names: ExtraNames) -> Order:
+    """The order for the attempt that the frame waits for. Raises `NotLoaded` when a name's value must be fetched first."""
+    step = program.step(run.step)
+    task = _task(step, frame)
+    scope = Scope(program, state, load, now, run=run, frame=frame)
+    wants = task.wants(extra_names)
+    names = {name: found for name in task.reads | (wants or frozenset()) if (found := scope.get(name, MISSING)) is not MISSING}
+    if frame.sink is not None:
+        names |= _sink_names(scope)
+    return Order(
+        call=Call(
+            id=call_id(ExecutionId(state.execution_id), run.step, run.id, frame.index, frame.current_task, frame.call),
+            execution_id=state.execution_id,
+            step=run.step,
+            run=run.id,
+            index=frame.index,
+            task=frame.current_task,
+            attempt=frame.attempt,
+        ),
+        key=(frame.current_task, frame.attempt, frame.call),
+        program=task,
+        args=run.args,
+        names=names,
+        inner=_inner(step, run, frame),
+        wants=wants,
+        iterator=step.step.loop.iterator if step.step.loop is not None else None,
+        overrides=frame.overrides.get(frame.current_task, {}),
+        output=task.task.output or step.step.output,
+        pool=step.step.pool,
+        priority=program.playbook.priority if step.step.priority is None else step.step.priority,
+        env=state.env,
+        net=state.net,
+        max_depth=program.playbook.limits.max_depth,
+        depth=0 if state.parent is None else state.parent.depth,
+        is_sink=frame.sink is not None,
+        context=_everything(scope, step, run) if wants is None else {},
+    )
+
+
+def _task(step: StepProgram, frame: Frame) -> TaskProgram:
+    if frame.sink is None:
+        return step.by_label[frame.task]
+    boundary, rule, action = frame.sink
+    rules = step.by_label[frame.task].rules if boundary == "task" else step.rules
+    sink = rules[rule].actions[action]
+    assert isinstance(sink, Sink)
+    return step.sink(sink)
+
+
+def _inner(step: StepProgram, run: Run, frame: Frame) -> frozenset[str]:
+    loop = {step.step.loop.iterator, "loop", "loop_index"} if run.loop is not None and step.step.loop is not None else set()
+    return frozenset(loop | set(frame.local) | set(frame.labels))
+
+
+def _sink_names(scope: Scope) -> dict[str, Any]:
+    """A sink sees the call's result under these names; `data` is also what it stores when its author does not say."""
+    outcome = scope.get("outcome")
+    data = None if outcome is None else outcome.get("data")
+    return {"result": scope.get("result"), "response": scope.get("response"), "data": data}
+
+
+def _everything(scope: Scope, step: StepProgram, run: Run) -> dict[str, Any]:
+    """All that code which reads `context` may see."""
+    names = scope.context()
+    if run.loop is not None and step.step.loop is not None:
+        names |= {name: scope.get(name) for name in (step.step.loop.iterator, *LOOP_NAMES)}
+    return names

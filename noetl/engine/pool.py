@@ -1,0 +1,125 @@
+"""A pool of slots. A slot is a monitored loan: it comes back when the borrower gives it back or dies."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from msgspec import Struct
+
+from noetl.actors.actor import Actor, Context, Down, Signal
+from noetl.actors.ref import Ref
+from noetl.actors.registry import Registry
+from noetl.errors import ToolRefused
+
+TOP_PRIORITY = 9
+
+
+class Granted(Struct, frozen=True):
+    """To the borrower: the slot is yours until you end or give it back."""
+
+
+class PoolMessage(Struct, frozen=True):
+    """Anything a pool may be told."""
+
+
+class Borrow(PoolMessage, frozen=True):
+    """Ask for a slot. `priority` 0..9, 9 first; within one priority, who asked first."""
+
+    borrower: Ref[Any]
+    priority: int = 5
+
+
+class GiveBack(PoolMessage, frozen=True):
+    borrower: Ref[Any]
+
+
+PoolInbox = Borrow | GiveBack
+
+
+def borrow(pool: Ref[PoolInbox], borrower: Ref[Any], priority: int) -> None:
+    """The borrower will be told `Granted`. Raises `ActorDead`."""
+    pool.tell(Borrow(borrower, priority))
+
+
+def give_back(pool: Ref[PoolInbox], borrower: Ref[Any]) -> None:
+    pool.report(GiveBack(borrower))
+
+
+class Pool(Actor[PoolInbox]):
+    """`slots` loans at a time."""
+
+    __slots__ = ("_free", "_holders", "_name", "_number", "_waiting")
+    capacity: ClassVar[int] = 1_000_000
+
+    def __init__(self, name: str, slots: int) -> None:
+        self._name = name
+        self._free = slots
+        self._holders: set[Ref[Any]] = set()
+        self._waiting: list[tuple[int, int, Ref[Any]]] = []
+        self._number = 0
+
+    def init(self, ctx: Context[PoolInbox]) -> None:
+        ctx.registry.register(pool_name(self._name), ctx.self_ref)
+
+    def handle(self, message: PoolInbox, ctx: Context[PoolInbox]) -> None:
+        match message:
+            case Borrow(borrower, priority):
+                ctx.monitor(borrower)
+                if self._free:
+                    self._grant(borrower)
+                else:
+                    self._number += 1
+                    heapq.heappush(self._waiting, (TOP_PRIORITY - priority, self._number, borrower))
+            case GiveBack(borrower):
+                ctx.demonitor(borrower)
+                self._take_back(borrower)
+
+    def signal(self, signal: Signal, ctx: Context[PoolInbox]) -> None:
+        if isinstance(signal, Down):
+            self._take_back(signal.ref)
+
+    def _grant(self, borrower: Ref[Any]) -> None:
+        self._free -= 1
+        self._holders.add(borrower)
+        borrower.report(Granted())
+
+    def _take_back(self, borrower: Ref[Any]) -> None:
+        """Free the slot for the next who still waits. One that dies while it waits is passed over."""
+        if borrower not in self._holders:
+            return
+        self._holders.discard(borrower)
+        self._free += 1
+        while self._free and self._waiting:
+            _, _, following = heapq.heappop(self._waiting)
+            if following.is_alive():
+                self._grant(following)
+
+
+class Pools(Protocol):
+    """Which pool serves a call."""
+
+    def find(self, kind: str, pool: str | None) -> Ref[PoolInbox]:
+        """The pool that a step names, else the first that serves the kind. Raises `ToolRefused` when there is none."""
+        ...
+
+
+class LocalPools:
+    """The pools of this node, in the order of its profile: `serves` maps pool -> tool kinds, `*` for all. Their actors are in the registry."""
+
+    def __init__(self, registry: Registry, serves: Mapping[str, frozenset[str]]) -> None:
+        self._registry = registry
+        self._serves = serves
+
+    def find(self, kind: str, pool: str | None) -> Ref[PoolInbox]:
+        for name, kinds in self._serves.items():
+            if name == pool or (pool is None and (kind in kinds or "*" in kinds)):
+                return self._registry.whereis(pool_name(name))
+        wanted = f"pool '{pool}'" if pool is not None else f"pool for tool kind '{kind}'"
+        raise ToolRefused(f"this node has no {wanted}; its pools are {', '.join(self._serves)}", kind="config")
+
+
+def pool_name(pool: str) -> str:
+    """The name under which a pool's actor is registered."""
+    return f"pool/{pool}"

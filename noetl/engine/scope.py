@@ -1,0 +1,393 @@
+"""The names that a template may read, resolved when they are asked for.
+
+The order is docs/reference/language.md 2.1: pipeline locals and task labels, the loop's variables, args, the engine's names, step results, keys of
+`workload`, keys of `spec`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from noetl.dsl.lookup import MISSING, Load, Result, Results, View, see
+from noetl.dsl.sandbox import Function
+from noetl.engine.evolve import failed_result, patched
+from noetl.engine.program import Program
+from noetl.engine.state import Frame, Outcome, Run, State
+from noetl.events import Patch
+
+Names = Mapping[str, Any]
+
+
+class EventName(str):
+    """The name of a boundary: equal to each of its spellings."""
+
+    __slots__ = ("_spellings",)
+    _spellings: frozenset[str]
+
+    def __new__(cls, *spellings: str) -> EventName:
+        name = super().__new__(cls, spellings[0])
+        name._spellings = frozenset(spellings)
+        return name
+
+    def __eq__(self, other: object) -> bool:
+        return other in self._spellings if isinstance(other, str) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = str.__hash__
+
+
+STEP_ENTER: Final = EventName("step.enter")
+CALL_DONE: Final = EventName("call.done")
+CALL_ERROR: Final = EventName("call.error", "call.done")
+STEP_EXIT: Final = EventName("step.exit", "step.done")
+LOOP_DONE: Final = EventName("loop.done")
+STEP_DONE_ARCS: Final = EventName("step.done", "step.exit", "call.done")
+LOOP_DONE_ARCS: Final = EventName("loop.done", "step.done", "step.exit", "call.done")
+STEP_FAILED_ARCS: Final = EventName("step.failed", "call.error", "step.exit")
+
+
+class Envelope(View):
+    """`outcome`: what a call gave, with what it took."""
+
+    __slots__ = ("_outcome",)
+
+    def __init__(self, outcome: Outcome, load: Load) -> None:
+        super().__init__(load)
+        self._outcome = outcome
+
+    def look(self, key: Any) -> Any:
+        outcome = self._outcome
+        match key:
+            case "status":
+                return outcome.status
+            case "result":
+                return see(outcome.result, self._load)
+            case "data" | "body":
+                return self._data()
+            case "error":
+                return outcome.error
+            case "ref":
+                return getattr(outcome.result, "ref", None)
+            case "meta":
+                return self._meta()
+            case _ if key in outcome.helper:
+                return outcome.helper[key]
+        seen = see(outcome.result, self._load)
+        if isinstance(seen, View):
+            return seen.look(key)
+        return seen if key in ("response", "output", "value") else MISSING
+
+    def _data(self) -> Any:
+        seen = see(self._outcome.result, self._load)
+        return seen.look("data") if "http" in self._outcome.helper and isinstance(seen, View) else seen
+
+    def _meta(self) -> dict[str, Any]:
+        outcome = self._outcome
+        started_at = None if outcome.started_at is None else outcome.started_at.isoformat()
+        return {"attempt": outcome.attempt, "duration_s": outcome.duration_s, "started_at": started_at}
+
+    def mapping(self) -> Mapping[str, Any]:
+        keys = ("status", "data", "result", "ref", "error", "meta", *self._outcome.helper)
+        return {key: self.look(key) for key in keys}
+
+    def plain(self) -> Any:
+        return {key: value.plain() if isinstance(value, View) else value for key, value in self.mapping().items()}
+
+
+class Scope(Mapping[str, Any]):
+    """One moment's names. `extra` are engine names that only hold at this moment; `writes` are those that are decided but not applied."""
+
+    __slots__ = ("_ctx", "_extra", "_frame", "_iter", "_load", "_local", "_now", "_program", "_run", "_state", "step_name")
+
+    def __init__(
+        self,
+        program: Program,
+        state: State,
+        load: Load,
+        now: dt.datetime,
+        *,
+        step: str | None = None,
+        run: Run | None = None,
+        frame: Frame | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self._program = program
+        self._state = state
+        self._load = load
+        self._now = now
+        self._run = run
+        self._frame = frame
+        self._extra: dict[str, Any] = extra or {}
+        self._ctx = state.ctx
+        self._iter: Mapping[str, Any] = {} if frame is None else frame.iter
+        self._local: Mapping[str, Any] = {} if frame is None else frame.local
+        self.step_name = run.step if run is not None else step
+
+    def write(self, patch: Patch) -> None:
+        """Let what is read from now on see a write that will be applied later."""
+        if patch.scope == "ctx":
+            self._ctx = patched(self._ctx, patch)
+        elif patch.scope == "iter":
+            self._iter = patched(self._iter, patch)
+        elif patch.scope == "step":
+            self._local = patched(self._local, patch)
+
+    def enter(self, args: dict[str, Any], prev: Any) -> None:
+        """The names at the start of a step that has no run yet."""
+        seen = see(prev, self._load)
+        self.bind(**{"args": args, "_prev": seen, "result": seen})
+        self._local = args
+
+    def envelope(self, outcome: Outcome) -> Envelope:
+        return Envelope(outcome, self._load)
+
+    def bind(self, **extra: Any) -> None:
+        self._extra = {**self._extra, **extra}
+
+    def get(self, key: str, default: Any = None) -> Any:
+        for level in _LEVELS:
+            found = level(self, key)
+            if found is not MISSING:
+                return found
+        return default
+
+    def __getitem__(self, key: str) -> Any:
+        found = self.get(key, MISSING)
+        if found is MISSING:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Any:
+        raise TypeError("the names of a scope can't be listed: they are resolved on demand")
+
+    def __len__(self) -> int:
+        raise TypeError("the names of a scope can't be counted: they are resolved on demand")
+
+    # -- the levels, in order ------------------------------------------------------------------------------------------
+
+    def _in_locals(self, key: str) -> Any:
+        if key in self._local:
+            return self._local[key]
+        frame = self._frame
+        if frame is None or key not in frame.labels or (key == self.step_name and self._run is not None and self._run.phase == "routing"):
+            return MISSING
+        outcome = frame.outcome
+        if outcome is not None and outcome.error is not None and outcome.task == key:
+            return see(failed_result(outcome.error, outcome.result), self._load)
+        return see(frame.labels[key], self._load)
+
+    def _in_loop(self, key: str) -> Any:
+        if self._run is None or self._run.loop is None or self._frame is None or self._frame.index < 0:
+            return MISSING
+        loop = self._program.step(self._run.step).step.loop
+        if loop is not None and key == loop.iterator:
+            return self._item()
+        if key == "loop":
+            index, total = self._frame.index, self._run.loop.total
+            return {"index": index, "first": index == 0, "last": index == total - 1, "length": total, "item": self._item()}
+        return self._frame.index if key == "loop_index" else MISSING
+
+    def _in_args(self, key: str) -> Any:
+        return self._run.args.get(key, MISSING) if self._run is not None else MISSING
+
+    def _in_engine(self, key: str) -> Any:
+        if key in self._extra:
+            return self._extra[key]
+        method = _ENGINE.get(key)
+        return MISSING if method is None else method(self)
+
+    def _in_results(self, key: str) -> Any:
+        return self.step_result(key) if key in self._state.results else MISSING
+
+    def _in_workload(self, key: str) -> Any:
+        return self._state.workload.get(key, MISSING)
+
+    def _in_spec(self, key: str) -> Any:
+        return self._state.spec.get(key, MISSING)
+
+    # -- the engine's names --------------------------------------------------------------------------------------------
+
+    def step_result(self, name: str) -> Any:
+        """How a step's result is seen: with its tasks' results beside it, where it has several."""
+        value = self._state.results[name]
+        labels = self._state.labels.get(name)
+        seen = see(value, self._load)
+        if labels is None or isinstance(value, dict):
+            return seen
+        return LabelledResult(seen, labels, self._load) if isinstance(seen, View) else seen
+
+    def _item(self) -> Any:
+        run, frame = self._run, self._frame
+        if run is None or run.loop is None or frame is None:
+            return MISSING
+        items = run.loop.items
+        return (items if isinstance(items, list) else self._load(items))[frame.index]
+
+    def _workload(self) -> Any:
+        return self._state.workload
+
+    def _ctx_view(self) -> Any:
+        return self._ctx
+
+    def _iter_view(self) -> Any:
+        loop = {} if self._run is None or self._run.loop is None else self._loop_entries()
+        return {"index": self._frame.index if self._frame is not None else 0, "parent": None, **loop, **self._iter}
+
+    def _loop_entries(self) -> dict[str, Any]:
+        assert self._run is not None
+        loop = self._program.step(self._run.step).step.loop
+        return {} if loop is None or self._frame is None or self._frame.index < 0 else {loop.iterator: self._item()}
+
+    def _step_view(self) -> Any:
+        return self._local
+
+    def _args_view(self) -> Any:
+        return {} if self._run is None else self._run.args
+
+    def _input_view(self) -> Any:
+        return {**self._state.payload, **self._args_view()}
+
+    def _prev(self) -> Any:
+        if self._frame is not None:
+            return see(self._frame.prev, self._load)
+        return see(self._run.prev, self._load) if self._run is not None else None
+
+    def _task(self) -> Any:
+        return self._frame.task if self._frame is not None else MISSING
+
+    def _attempt(self) -> Any:
+        return self._frame.attempt if self._frame is not None else MISSING
+
+    def _outcome(self) -> Any:
+        outcome = self._frame.outcome if self._frame is not None else None
+        return MISSING if outcome is None else Envelope(outcome, self._load)
+
+    def _result(self) -> Any:
+        outcome = self._frame.outcome if self._frame is not None else None
+        return self._prev() if outcome is None else see(outcome.result, self._load)
+
+    def _response(self) -> Any:
+        outcome = self._frame.outcome if self._frame is not None else None
+        return see(outcome.result, self._load) if outcome is not None and outcome.status == "ok" else MISSING
+
+    def _error(self) -> Any:
+        outcome = self._frame.outcome if self._frame is not None else None
+        return outcome.error if outcome is not None and outcome.error is not None else MISSING
+
+    def _execution_id(self) -> Any:
+        return str(self._state.execution_id)
+
+    def _job(self) -> Any:
+        text = str(self._state.execution_id)
+        return {"uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, text)), "execution_id": text}
+
+    def _payload(self) -> Any:
+        return self._state.payload
+
+    def _env(self) -> Any:
+        return self._state.env
+
+    def _now_function(self) -> Any:
+        return Function("now", lambda: self._now.isoformat())
+
+    def _steps(self) -> Any:
+        return Results(_StepResults(self), self._load)
+
+    def _spec_view(self) -> Any:
+        return self._state.spec
+
+    def context(self) -> dict[str, Any]:
+        """All that the author's code may see as `context`. Raw values: handles stay handles."""
+        state = self._state
+        return {
+            **state.spec,
+            **state.workload,
+            **state.results,
+            "execution_id": str(state.execution_id),
+            "workload": state.workload,
+            "ctx": self._ctx,
+            "vars": self._ctx,
+            "payload": state.payload,
+            "args": self._args_view(),
+        }
+
+
+class LabelledResult(View):
+    """A large result of a pipeline: its tasks' results are beside it."""
+
+    __slots__ = ("_labels", "_result")
+
+    def __init__(self, result: View, labels: dict[str, Any], load: Load) -> None:
+        super().__init__(load)
+        self._result = result
+        self._labels = labels
+
+    def look(self, key: Any) -> Any:
+        return Results(self._labels, self._load) if key == "results" else self._result.look(key)
+
+    def mapping(self) -> Mapping[str, Any]:
+        return self._result.mapping()
+
+    def plain(self) -> Any:
+        return self._result.plain()
+
+
+class _StepResults(Mapping[str, Any]):
+    """`steps`: every result by the step's name, raw."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def __getitem__(self, name: str) -> Any:
+        return self._scope._state.results[name]  # noqa: SLF001  a face of the scope
+
+    def __iter__(self) -> Any:
+        return iter(self._scope._state.results)  # noqa: SLF001
+
+    def __len__(self) -> int:
+        return len(self._scope._state.results)  # noqa: SLF001
+
+
+_ENGINE: Final[Mapping[str, Callable[[Scope], Any]]] = {
+    "_attempt": Scope._attempt,
+    "_prev": Scope._prev,
+    "_task": Scope._task,
+    "args": Scope._args_view,
+    "ctx": Scope._ctx_view,
+    "env": Scope._env,
+    "error": Scope._error,
+    "execution_id": Scope._execution_id,
+    "input": Scope._input_view,
+    "iter": Scope._iter_view,
+    "job": Scope._job,
+    "now": Scope._now_function,
+    "outcome": Scope._outcome,
+    "output": Scope._outcome,
+    "payload": Scope._payload,
+    "response": Scope._response,
+    "result": Scope._result,
+    "spec": Scope._spec_view,
+    "step": Scope._step_view,
+    "steps": Scope._steps,
+    "vars": Scope._ctx_view,
+    "workload": Scope._workload,
+}
+
+_LEVELS: Final[tuple[Callable[[Scope, str], Any], ...]] = (
+    Scope._in_locals,
+    Scope._in_loop,
+    Scope._in_args,
+    Scope._in_engine,
+    Scope._in_results,
+    Scope._in_workload,
+    Scope._in_spec,
+)
+
+__all__ = ["EventName", "Envelope", "Result", "Scope"]

@@ -1,0 +1,217 @@
+"""A shard: the supervisor of the executions that this process owns, and the one who looks for their messages in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from msgspec import Struct
+
+from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
+from noetl.actors.ref import Ref, Reply
+from noetl.engine import messages
+from noetl.engine.engine import Engine
+from noetl.engine.execution import Execution, Home
+from noetl.engine.program import Program
+from noetl.engine.state import State
+from noetl.engine.step import Step
+from noetl.engine.supervisor import ExecutionSupervisor, Forward, Quarantined
+from noetl.engine.supervisor import SupervisorInbox as ExecutionSupervisorInbox
+from noetl.errors import CallError, LogCorrupt, NoetlError, StoreError
+from noetl.store.lease import Shard as ShardLease
+
+
+class ShardMessage(Struct, frozen=True):
+    """Anything a shard may be told."""
+
+
+class Submit(ShardMessage, frozen=True):
+    """Start a new execution. Answered when it can't be lost any more."""
+
+    execution_id: int
+    begin: messages.Begin
+    program: Program
+    reply: Reply[int]
+
+
+class TakeUp(ShardMessage, frozen=True):
+    """Go on with an execution that another process has left."""
+
+    execution_id: int
+
+
+class Watch(ShardMessage, frozen=True):
+    """Answered with the state when the execution has ended; with the error when this process can't go on with it."""
+
+    execution_id: int
+    reply: Reply[State]
+
+
+class Look(ShardMessage, frozen=True):
+    """These executions have something in their inbox."""
+
+    ids: tuple[int, ...]
+
+
+class Poll(ShardMessage, frozen=True):
+    """To oneself: time to look into the store."""
+
+
+class Polled(ShardMessage, frozen=True):
+    """To oneself: what the store has for this shard."""
+
+    ids: tuple[int, ...] | BaseException
+
+
+class Accepted(ShardMessage, frozen=True):
+    execution_id: int
+
+
+class Ended(ShardMessage, frozen=True):
+    state: State
+
+
+class Passivated(ShardMessage, frozen=True):
+    execution_id: int
+
+
+class Handled(ShardMessage, frozen=True):
+    """To oneself: work of the shard's own is done."""
+
+    outcome: Any
+
+
+ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Handled
+
+
+class Shard(Actor[ShardInbox]):
+    """Executions that wait for long are not here: the store wakes them."""
+
+    __slots__ = ("_engine", "_home", "_lease", "_live", "_resting", "_submitted", "_watchers")
+    trap_exit: ClassVar[bool] = True
+    capacity: ClassVar[int] = 1_000_000
+
+    def __init__(self, engine: Engine, lease: ShardLease) -> None:
+        self._engine = engine
+        self._lease = lease
+        self._live: dict[int, Ref[ExecutionSupervisorInbox]] = {}
+        self._resting: set[int] = set()
+        """Those that have said that they leave memory and have not left it yet."""
+        self._submitted: dict[int, Reply[int]] = {}
+        self._watchers: dict[int, list[Reply[State]]] = {}
+
+    def init(self, ctx: Context[ShardInbox]) -> None:
+        own = ctx.self_ref
+        self._home = Home(
+            self._lease,
+            accepted=lambda id_: own.report(Accepted(id_)),
+            ended=lambda state: own.report(Ended(state)),
+            wake=lambda ids: own.report(Look(ids)),
+            passivated=lambda id_: own.report(Passivated(id_)),
+        )
+        self._poll_later(ctx)
+
+    def handle(self, message: ShardInbox, ctx: Context[ShardInbox]) -> None:
+        match message:
+            case Submit(id, begin, program, reply):
+                self._submitted[id] = reply
+                self._start(id, ctx, begin=begin, program=program)
+            case TakeUp(id):
+                self._start(id, ctx, resume=True)
+            case Watch(id, reply):
+                self._watchers.setdefault(id, []).append(reply)
+            case Accepted(id):
+                self._answer_submit(id, None)
+            case Ended(state):
+                self._ended(state, ctx)
+            case Passivated(id):
+                self._resting.add(id)
+            case Look(ids):
+                for id_ in ids:
+                    self._wake(id_, ctx)
+            case Poll():
+                ctx.run(self._waiting_in_store(ctx), Polled)
+            case Polled(ids):
+                self._polled(ids, ctx)
+            case Handled(outcome):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+
+    def signal(self, signal: Signal, ctx: Context[ShardInbox]) -> None:
+        if not isinstance(signal, Exit):
+            return
+        id_ = ctx.record(signal.ref)
+        ctx.forget(signal.ref)
+        if self._live.get(id_) is signal.ref:
+            del self._live[id_]
+        if id_ in self._resting:  # something may have come for it while it was leaving
+            self._resting.discard(id_)
+            ctx.run(self._engine.store.inbox.waiting_for(id_), lambda rows: Look((id_,)) if rows else Handled(rows))
+        elif isinstance(signal.reason, (StoreError, Quarantined)):
+            self._lost(id_, signal.reason, ctx)
+
+    def _start(self, id_: int, ctx: Context[ShardInbox], **how: Any) -> None:
+        engine, home = self._engine, self._home
+
+        def execution(supervisor: Ref[ExecutionSupervisorInbox]) -> Execution:
+            given, first = dict(how), not started
+            started.append(True)
+            return Execution(engine, home, supervisor, id_, **(given if first else {}))
+
+        def step(ref: Ref[Any]) -> Step:
+            return Step(ref, engine.caller, engine.pools, engine.children)
+
+        started: list[bool] = []
+        self._live[id_] = ctx.spawn(lambda: ExecutionSupervisor(execution, step), id_, shutdown_s=20.0, record=id_)
+
+    def _wake(self, id_: int, ctx: Context[ShardInbox]) -> None:
+        live = self._live.get(id_)
+        if live is not None:
+            live.report(Forward(messages.Wake()))
+        else:
+            self._start(id_, ctx)
+
+    def _ended(self, state: State, ctx: Context[ShardInbox]) -> None:
+        for reply in self._watchers.pop(state.execution_id, ()):
+            reply.send(state)
+        ctx.run(self._engine.resources.end_execution(state.execution_id), Handled)
+
+    def _lost(self, id_: int, reason: StoreError | Quarantined, ctx: Context[ShardInbox]) -> None:
+        """This process can't go on with an execution. One that nobody can go on with is marked in the store."""
+        error: NoetlError = reason if isinstance(reason, StoreError) else CallError(f"execution {id_} is quarantined: {reason}")
+        self._answer_submit(id_, error)
+        for reply in self._watchers.pop(id_, ()):
+            reply.fail(error)
+        if isinstance(reason, (Quarantined, LogCorrupt)):
+            ctx.run(self._engine.store.executions.quarantine(id_, str(reason)), Handled)
+
+    def _answer_submit(self, id_: int, error: Exception | None) -> None:
+        reply = self._submitted.pop(id_, None)
+        if reply is None:
+            return
+        if error is None:
+            reply.send(id_)
+        else:
+            reply.fail(error)
+
+    # -- the store -----------------------------------------------------------------------------------------------------
+
+    def _poll_later(self, ctx: Context[ShardInbox]) -> None:
+        ctx.send_after(self._engine.settings.engine.inbox_poll_s, Poll())
+
+    async def _waiting_in_store(self, ctx: Context[ShardInbox]) -> tuple[int, ...]:
+        store = self._engine.store
+        rows = await store.inbox.waiting(self._lease.id)
+        due = await store.executions.due(self._lease.id, ctx.now())
+        return tuple(dict.fromkeys([*(row.execution_id for row in rows), *(id_ for id_ in due if id_ not in self._live)]))
+
+    def _polled(self, ids: tuple[int, ...] | BaseException, ctx: Context[ShardInbox]) -> None:
+        if isinstance(ids, StoreError):
+            ids = ()  # the next poll asks again; appends say loudly what is wrong with the store
+        elif isinstance(ids, BaseException):
+            raise ids
+        for id_ in ids:
+            self._wake(id_, ctx)
+        self._poll_later(ctx)
+
+

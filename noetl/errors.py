@@ -1,0 +1,177 @@
+"""Every error NoETL raises, told apart by who acts next.
+
+    NoetlError
+    ├── PlaybookError   the author fixes the YAML; never retried; carries file, line, column, path
+    │   ├── UnknownTool
+    │   └── TemplateError
+    ├── ToolError       the outside world said no; carries kind, retryable, retry_after_s
+    │   ├── ToolTimeout
+    │   └── ToolRefused
+    ├── CallError       a message did not get through; the caller chooses
+    │   ├── ActorDead
+    │   ├── MailboxFull
+    │   ├── AskTimeout
+    │   └── AskCycle
+    ├── StoreError      reload and decide again, wait, or stop
+    │   ├── StaleVersion
+    │   ├── Fenced
+    │   ├── LogUnavailable
+    │   ├── LogCorrupt
+    │   ├── StoreTooNew
+    │   ├── NotFound
+    │   └── Owned
+    ├── AccessError     the caller may not; never carries a secret
+    │   ├── NotAuthenticated
+    │   └── NotAllowed
+    └── SettingsError   the operator fixes config/, nodes/ or the environment; raised at boot only
+
+Fields, not texts, carry what code needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class NoetlError(Exception):
+    """The root: `except NoetlError` catches what this library raises on purpose."""
+
+
+class PlaybookError(NoetlError):
+    """The author must change the playbook.
+
+    `line` and `column` count from 1; `path` is like `workflow[2].tool.kind`.
+    """
+
+    def __init__(self, message: str, *, file: str | None = None, line: int | None = None, column: int | None = None, path: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.path = path
+
+
+class UnknownTool(PlaybookError):
+    """No tool of this kind exists."""
+
+
+class TemplateError(PlaybookError):
+    """A template does not parse or could not be rendered."""
+
+
+class ToolError(NoetlError):
+    """A tool's call failed. Becomes the `error` of the attempt's outcome.
+
+    `kind` is one of the error kinds of docs/reference/language.md; `extra` holds further fields of the error (`code`, `status`, …);
+    `result` is the answer when the outside world gave one (an HTTP 404 has a body).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+        result: Any = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        self.result = result
+        self.extra = dict(extra or {})
+
+
+class ToolTimeout(ToolError):
+    """The call took longer than it was given. Retryable."""
+
+    def __init__(self, message: str, *, extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, kind="timeout", retryable=True, extra=extra)
+
+
+class ToolRefused(ToolError):
+    """The call can't be made as written: a missing driver, a wrong field, a kind without a backend. Never retried."""
+
+    def __init__(self, message: str, *, kind: str = "config", extra: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, kind=kind, retryable=False, extra=extra)
+
+
+class CallError(NoetlError):
+    """A message to an actor did not get through."""
+
+
+class ActorDead(CallError):
+    """The actor is not running: it stopped, or it is between two incarnations."""
+
+
+class MailboxFull(CallError):
+    """The mailbox is at its bound and its policy is to reject."""
+
+
+class AskTimeout(CallError):
+    """No reply within the deadline. A reply that comes later is dropped."""
+
+
+class AskCycle(CallError):
+    """Actors wait for each other in a circle; `cycle` names them, the asker first and last."""
+
+    def __init__(self, cycle: tuple[str, ...]) -> None:
+        super().__init__("these actors ask each other in a circle: " + " -> ".join(cycle))
+        self.cycle = cycle
+
+
+class StoreError(NoetlError):
+    """The store refused, or could not be reached."""
+
+
+class StaleVersion(StoreError):
+    """Somebody else appended first: this writer's state is old."""
+
+
+class Fenced(StoreError):
+    """The shard has a newer epoch: this writer is no longer its owner."""
+
+
+class LogUnavailable(StoreError):
+    """The store can't be written or read now (disk full, no permission, locked, connection lost)."""
+
+
+class LogCorrupt(StoreError):
+    """Stored bytes do not match their hash, or can't be decoded."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer version of NoETL."""
+
+
+class NotFound(StoreError):
+    """No such execution, playbook or artifact in this store."""
+
+
+class Owned(StoreError):
+    """A live process owns the execution; `owner` says which."""
+
+    def __init__(self, message: str, *, owner: str) -> None:
+        super().__init__(message)
+        self.owner = owner
+
+
+class AccessError(NoetlError):
+    """The caller may not do this."""
+
+
+class NotAuthenticated(AccessError):
+    """Who is calling is not known."""
+
+
+class NotAllowed(AccessError):
+    """The caller is known and has no right to this."""
+
+
+class SettingsError(NoetlError):
+    """The operator must change a setting. Raised at boot only."""

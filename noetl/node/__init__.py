@@ -1,0 +1,1 @@
+"""Booting a node: profile and settings, the supervision tree, the process."""

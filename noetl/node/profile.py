@@ -1,0 +1,165 @@
+"""What runs on a node (`nodes/NAME.yaml`) and how it is set (`config/`, `NOETL_*`). The only reader of files and environment for both."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from noetl.errors import SettingsError
+from noetl.settings import Settings
+
+Role = Literal["store", "tools", "pools", "shard"]
+
+_PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
+    "NOETL_CREDENTIALS": ("credentials",),
+    "NOETL_PLAYBOOK_PATH": ("playbook_path",),
+    "NOETL_ENV_ALLOW": ("env_allow",),
+    "NOETL_ALLOW_SHELL": ("allow_shell",),
+    "NOETL_LOG_LEVEL": ("log_level",),
+}
+_OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV"})
+_SECTIONS: Final = ("values", "python", "store", "engine")
+
+
+class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):
+    """`slots`: calls at a time; `cores` for as many as the machine has. `tools`: the kinds it serves, `*` for all."""
+
+    slots: int | Literal["cores"]
+    tools: tuple[str, ...]
+
+
+class Profile(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of `nodes/`."""
+
+    roles: tuple[Role, ...]
+    pools: dict[str, PoolProfile]
+    drain_s: float = 10.0
+    name: str = ""
+
+
+def load_profile(name: str, config_dir: Path | None = None) -> Profile:
+    """Raises `SettingsError` that names the file and the key."""
+    file = _find("nodes", f"{name}.yaml", config_dir)
+    if file is None:
+        raise SettingsError(f"there is no profile '{name}': nodes/{name}.yaml is neither in the working directory nor in the package")
+    profile: Profile = _convert(_read(file), Profile, str(file))
+    return msgspec.structs.replace(profile, name=name)
+
+
+def load_settings(environment: Mapping[str, str], config_dir: Path | None = None) -> tuple[Settings, list[str]]:
+    """The settings, merged once; and warnings about variables that nothing reads.
+
+    Raises:
+        SettingsError: a file or a variable says something that can't be. The message names it.
+    """
+    merged: dict[str, Any] = {}
+    named = environment.get("NOETL_ENV")
+    for name in ("default", *([named] if named else [])):
+        file = _find("config", f"{name}.yaml", config_dir)
+        if file is not None:
+            content = _read(file)
+            _convert(content, Settings, str(file))
+            merged = _laid_over(merged, content)
+        elif name == named:
+            raise SettingsError(f"NOETL_ENV is '{named}', but there is no config/{named}.yaml")
+    for variable, path in known_variables().items():
+        if variable in environment:
+            merged = _laid_over(merged, _nested(path, _value(variable, environment[variable])))
+            _convert(merged, Settings, variable)
+    settings: Settings = _convert(merged, Settings, "settings")
+    return settings, list(_unknown(environment))
+
+
+def home_dir(environment: Mapping[str, str]) -> Path:
+    """Where a node keeps its files: `NOETL_HOME`, default ./.noetl."""
+    return Path(environment.get("NOETL_HOME") or ".noetl").absolute()
+
+
+def slots_of(pool: PoolProfile) -> int:
+    return (os.cpu_count() or 1) if pool.slots == "cores" else pool.slots
+
+
+def known_variables() -> dict[str, tuple[str, ...]]:
+    """Every `NOETL_*` that sets something: variable -> path in the settings. Fields of sections are `NOETL_SECTION_FIELD`."""
+    variables = dict(_PLAIN)
+    for section in _SECTIONS:
+        struct = next(field.type for field in msgspec.structs.fields(Settings) if field.name == section)
+        for field in msgspec.structs.fields(struct):
+            variables[f"NOETL_{section}_{field.name}".upper()] = (section, field.name)
+    return variables
+
+
+def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
+    known = {*known_variables(), *_OTHER}
+    for variable in sorted(environment):
+        if variable.startswith("NOETL_") and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            yield f"{variable} sets nothing" + (f": did you mean {near[0]}?" if near else "")
+
+
+def _value(variable: str, text: str) -> Any:
+    """A variable's text as the settings' data: lists are separated as in PATH (NOETL_PLAYBOOK_PATH) or by commas."""
+    if variable == "NOETL_PLAYBOOK_PATH":
+        return [part for part in text.split(os.pathsep) if part]
+    if variable == "NOETL_ENV_ALLOW":
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if variable == "NOETL_ALLOW_SHELL":
+        return text.strip().lower() in ("1", "true", "yes", "on")
+    return None if text.strip().lower() in ("", "null", "none") else text
+
+
+def _find(folder: str, name: str, config_dir: Path | None) -> Path | None:
+    package = Path(__file__).parent.parent
+    places = (config_dir, Path.cwd(), package / "data", package.parent)
+    for place in places:
+        if place is not None and (place / folder / name).is_file() and (place != Path.cwd() or place == package.parent or _is_noetl(place)):
+            return place / folder / name
+    return None
+
+
+def _is_noetl(place: Path) -> bool:
+    """Somebody else's project may have a `config/default.yaml` too: the working directory counts when it has profiles."""
+    return (place / "nodes").is_dir()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} can't be read: {error}") from error
+    except YAMLError as error:
+        raise SettingsError(f"{file}: {error}") from error
+    if not isinstance(content, dict | None):
+        raise SettingsError(f"{file} must be a mapping")
+    return content or {}
+
+
+def _convert(data: Any, type_: type[Any], source: str) -> Any:
+    try:
+        return msgspec.convert(data, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{source}: {error}") from error
+
+
+def _laid_over(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        before = result.get(key)
+        result[key] = _laid_over(before, value) if isinstance(before, dict) and isinstance(value, Mapping) else value
+    return result
+
+
+def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    for key in reversed(path):
+        value = {key: value}
+    nested: dict[str, Any] = value
+    return nested

@@ -1,0 +1,62 @@
+"""What an operator can set, as frozen Structs. `node/profile.py` reads the files and the environment; nothing else does."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class ValueLimits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes of encoded values, in bytes."""
+
+    inline_max_bytes: int = 65_536
+    """Above this a value is kept in the artifact store and a handle travels."""
+    result_max_bytes: int = 268_435_456
+    """Above this a result fails its attempt."""
+
+
+class PythonSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The processes that run the author's code."""
+
+    processes: int | None = None
+    """How many at most; None: as many as cores."""
+    calls_per_process: int = 1_000
+    memory_bytes: int = 2_147_483_648
+    """Resident memory of one call's process, unless the task says otherwise."""
+    timeout_s: float = 300.0
+    log_max_bytes: int = 1_048_576
+    """Captured output of one attempt; what is beyond is counted and dropped."""
+
+
+class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    snapshot_every: int = 1_000
+    """Events of one execution between two snapshots."""
+    lock_wait_s: float = 30.0
+    """How long an append waits for another process that holds the SQLite file."""
+    durability: Literal["full", "normal"] = "full"
+    """`normal` gives up: the last commits before a power loss. A kill -9 loses nothing under either."""
+
+
+class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    passivate_after_s: float = 30.0
+    """An execution that has nothing to do for at least this long leaves memory and is woken by the store."""
+    inbox_poll_s: float = 0.5
+    """How often the store is asked for messages from other processes."""
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything. Each role is handed its own part."""
+
+    values: ValueLimits = ValueLimits()
+    python: PythonSettings = PythonSettings()
+    store: StoreSettings = StoreSettings()
+    engine: EngineSettings = EngineSettings()
+    playbook_path: tuple[str, ...] = ()
+    """Catalog roots: folders in which a playbook path is looked up."""
+    credentials: str | None = None
+    """A JSON file: a list of {name, type, data}."""
+    env_allow: tuple[str, ...] = ()
+    """Environment variables that playbooks and their code may read."""
+    allow_shell: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"

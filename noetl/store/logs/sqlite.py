@@ -1,0 +1,341 @@
+"""The store in one SQLite file (WAL), or in memory: the embedded default. Standard library only.
+
+Reads have a connection and a thread of their own; writes go through `Writer`. Several processes may share a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from noetl.errors import LogUnavailable, NotFound, Owned
+from noetl.settings import StoreSettings
+from noetl.store.catalog import CatalogEntry
+from noetl.store.lease import IsAlive, Owner, Shard
+from noetl.store.log import Append, Done, ExecutionRow, InboxRow, Snapshot, StoredAppend
+from noetl.store.logs.sqlite_append import from_micros, insert_rows, to_micros
+from noetl.store.logs.sqlite_schema import migrate
+from noetl.store.logs.sqlite_writer import AppendJob, Writer, unavailable
+from noetl.store.store import Store
+
+T = TypeVar("T")
+Connection = sqlite3.Connection
+
+_ROW: Final = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
+_OPEN_WAIT_S: Final = 10.0
+
+
+async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings) -> Store:
+    """Open the store in a file, made when it is not there; in memory when `path` is None.
+
+    Raises:
+        LogUnavailable: it can't be opened or written, or is no NoETL store.
+        StoreTooNew: a newer NoETL wrote it.
+    """
+    database = Database(path, settings)
+    return Store(
+        log=SqliteLog(database),
+        snapshots=SqliteSnapshots(database),
+        shards=SqliteShards(database),
+        executions=SqliteExecutions(database),
+        inbox=SqliteInbox(database),
+        catalog=SqliteCatalog(database),
+        directory=directory,
+        close=database.close,
+    )
+
+
+class Database:
+    """The connections."""
+
+    def __init__(self, path: Path | None, settings: StoreSettings) -> None:
+        loop = asyncio.get_running_loop()
+        writing = _connect(path, settings)
+        self._shared = path is None
+        self._reading = writing if path is None else _connect(path, settings)
+        self._reading.execute(f"pragma busy_timeout = {int(_OPEN_WAIT_S * 1000)}")
+        self._reader: ThreadPoolExecutor | None = None
+        self.writer = Writer(writing, loop, lock_wait_s=settings.lock_wait_s, threaded=path is not None)
+
+    async def read(self, function: Callable[[Connection], T]) -> T:
+        try:
+            if self._shared:
+                return function(self._reading)
+            if self._reader is None:
+                self._reader = ThreadPoolExecutor(1, thread_name_prefix="noetl-reader")
+            return await asyncio.get_running_loop().run_in_executor(self._reader, function, self._reading)
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
+
+    async def write(self, function: Callable[[Connection], Any]) -> Any:
+        return await self.writer.write(function)
+
+    async def close(self) -> None:
+        await self.writer.close()
+        if self._reader is not None:
+            self._reader.shutdown(wait=True)
+        if not self._shared:
+            self._reading.close()
+
+
+def _connect(path: Path | None, settings: StoreSettings) -> Connection:
+    try:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            ":memory:" if path is None else path, timeout=_OPEN_WAIT_S, isolation_level=None, check_same_thread=False, cached_statements=1024
+        )
+        try:
+            connection.execute("pragma journal_mode = wal")
+            connection.execute(f"pragma synchronous = {settings.durability}")
+            migrate(connection)
+            connection.execute("pragma busy_timeout = 0")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise LogUnavailable(f"{path}: {unavailable(error)}") from error
+    except OSError as error:
+        raise LogUnavailable(f"{path}: the store's directory can't be made: {error.strerror or error}") from error
+    return connection
+
+
+class SqliteLog:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, append: Append, done: Done) -> None:
+        self._database.writer.submit(AppendJob(append, done))
+
+    async def read(self, execution_id: int, after: int = 0, upto: int | None = None) -> list[StoredAppend]:
+        def select(connection: Connection) -> list[StoredAppend]:
+            rows = connection.execute(
+                "select version, first_seq, at, body, hash from events where execution_id = ? and version > ? and version <= ? order by version",
+                (execution_id, after, 2**62 if upto is None else upto),
+            )
+            return [StoredAppend(version, first_seq, _at(at), body, digest) for version, first_seq, at, body, digest in rows]
+
+        return await self._database.read(select)
+
+    async def items(self, execution_id: int, run: int) -> list[tuple[int, bytes]]:
+        return await self._database.read(
+            lambda connection: connection.execute(
+                "select idx, body from loop_items where execution_id = ? and run = ? order by idx", (execution_id, run)
+            ).fetchall()
+        )
+
+
+class SqliteSnapshots:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_snapshot(self, execution_id: int, snapshot: Snapshot) -> None:
+        values = (execution_id, snapshot.version, snapshot.next_seq, snapshot.hash, snapshot.evolve, snapshot.body)
+        await self._database.write(
+            lambda connection: connection.execute(
+                "insert into snapshots values (?, ?, ?, ?, ?, ?) on conflict (execution_id) do update set version = excluded.version,"
+                " next_seq = excluded.next_seq, hash = excluded.hash, evolve = excluded.evolve, body = excluded.body"
+                " where excluded.version > snapshots.version",
+                values,
+            )
+        )
+
+    async def snapshot(self, execution_id: int) -> Snapshot | None:
+        found = await self._database.read(
+            lambda connection: connection.execute(
+                "select version, next_seq, hash, evolve, body from snapshots where execution_id = ?", (execution_id,)
+            ).fetchone()
+        )
+        return None if found is None else Snapshot(*found)
+
+
+class SqliteShards:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def new_shard(self, owner: Owner) -> Shard:
+        def insert(connection: Connection) -> int:
+            cursor = connection.execute(
+                "insert into shards (epoch, node, pid, began, boot, host) values (1, ?, ?, ?, ?, ?)",
+                (owner.node, owner.pid, owner.began, owner.boot, owner.host),
+            )
+            return cursor.lastrowid or 0
+
+        return Shard(await self._database.write(insert), 1)
+
+    async def release(self, shard: Shard) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(f"{_FENCE} where id = ? and epoch = ?", (shard.id, shard.epoch))  # noqa: S608  a constant
+        )
+
+    async def adopt(self, execution_id: int, into: Shard, is_alive: IsAlive) -> None:
+        def move(connection: Connection) -> None:
+            row = connection.execute("select root_id, shard from executions where id = ?", (execution_id,)).fetchone()
+            if row is None:
+                raise NotFound(f"there is no execution {execution_id} in this store")
+            root, shard = row
+            owner = _owner(connection, shard)
+            if owner is not None and is_alive(owner):
+                raise Owned(f"execution {execution_id} is running in {owner}", owner=str(owner))
+            connection.execute(f"{_FENCE} where id = ?", (shard,))  # noqa: S608  a constant
+            connection.execute("update executions set shard = ? where root_id = ?", (into.id, root))
+
+        await self._database.write(move)
+
+    async def owner_of(self, execution_id: int) -> Owner | None:
+        def select(connection: Connection) -> Owner | None:
+            row = connection.execute("select shard from executions where id = ?", (execution_id,)).fetchone()
+            return None if row is None else _owner(connection, row[0])
+
+        return await self._database.read(select)
+
+
+_FENCE: Final = "update shards set epoch = epoch + 1, node = null, pid = null, began = null, boot = null, host = null"
+
+
+def _owner(connection: Connection, shard: int) -> Owner | None:
+    row = connection.execute("select node, pid, began, boot, host from shards where id = ? and node is not null", (shard,)).fetchone()
+    return None if row is None else Owner(*row)
+
+
+class SqliteExecutions:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def execution(self, execution_id: int) -> ExecutionRow | None:
+        rows = await self._select("where id = ?", (execution_id,))
+        return rows[0] if rows else None
+
+    async def list_executions(self, *, limit: int = 100, status: str | None = None, path: str | None = None) -> list[ExecutionRow]:
+        return await self._select(
+            "where parent_id is null and (?1 is null or status = ?1) and (?2 is null or path = ?2) order by id desc limit ?3", (status, path, limit)
+        )
+
+    async def family(self, root_id: int) -> list[ExecutionRow]:
+        return await self._select("where root_id = ? order by id", (root_id,))
+
+    async def due(self, shard: int, now: dt.datetime) -> list[int]:
+        return await self._database.read(
+            lambda connection: [
+                id_
+                for (id_,) in connection.execute(
+                    "select id from executions where shard = ? and wake_at <= ? order by wake_at limit 1000", (shard, to_micros(now))
+                )
+            ]
+        )
+
+    async def next_wake(self, shard: int) -> dt.datetime | None:
+        found = await self._database.read(
+            lambda connection: connection.execute("select min(wake_at) from executions where shard = ? and wake_at is not null", (shard,)).fetchone()
+        )
+        return from_micros(found[0])
+
+    async def quarantine(self, execution_id: int, reason: str) -> None:
+        await self._database.write(
+            lambda connection: connection.execute(
+                "update executions set status = 'failed', wake_at = null, error = ? where id = ?", (f"quarantined: {reason}", execution_id)
+            )
+        )
+
+    async def prune(self, ended_before: dt.datetime) -> list[int]:
+        def delete(connection: Connection) -> list[int]:
+            ids = connection.execute(
+                "select id from executions where root_id in (select root_id from executions group by root_id"
+                " having count(*) = count(ended_at) and max(ended_at) < ?)",
+                (to_micros(ended_before),),
+            ).fetchall()
+            for table in ("events", "snapshots", "loop_items", "inbox"):
+                connection.executemany(f"delete from {table} where execution_id = ?", ids)  # noqa: S608  the names above
+            connection.executemany("delete from executions where id = ?", ids)
+            connection.execute("delete from shards where node is null and id not in (select shard from executions)")
+            connection.execute("delete from catalog where hash not in (select net from executions)")
+            return [id_ for (id_,) in ids]
+
+        deleted: list[int] = await self._database.write(delete)
+        return deleted
+
+    async def _select(self, where: str, values: tuple[Any, ...]) -> list[ExecutionRow]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(f"select {_ROW} from executions {where}", values).fetchall()  # noqa: S608  constants
+        )
+        return [_execution(row) for row in rows]
+
+
+def _execution(row: tuple[Any, ...]) -> ExecutionRow:
+    id_, root, parent, path, net, shard, status, requested, started, ended, wake, error = row
+    return ExecutionRow(
+        id=id_,
+        root_id=root,
+        parent_id=parent,
+        path=path,
+        net=net,
+        shard=shard,
+        status=status,
+        requested_at=_at(requested),
+        started_at=from_micros(started),
+        ended_at=from_micros(ended),
+        wake_at=from_micros(wake),
+        error=error,
+    )
+
+
+def _at(micros: int) -> dt.datetime:
+    at = from_micros(micros)
+    assert at is not None
+    return at
+
+
+class SqliteInbox:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, row: InboxRow) -> None:
+        def insert(connection: Connection) -> None:
+            if connection.execute("select 1 from executions where id = ?", (row.execution_id,)).fetchone() is None:
+                raise NotFound(f"there is no execution {row.execution_id} in this store")
+            connection.execute("insert into inbox (execution_id, kind, body) values (?, ?, ?)", (row.execution_id, row.kind, row.body))
+
+        await self._database.write(insert)
+
+    async def waiting(self, shard: int) -> list[InboxRow]:
+        return await self._select("join executions on executions.id = execution_id where executions.shard = ?", shard)
+
+    async def waiting_for(self, execution_id: int) -> list[InboxRow]:
+        return await self._select("where execution_id = ?", execution_id)
+
+    async def discard(self, ids: tuple[int, ...]) -> None:
+        await self._database.write(lambda connection: connection.executemany("delete from inbox where id = ?", [(id_,) for id_ in ids]))
+
+    async def _select(self, where: str, value: int) -> list[InboxRow]:
+        rows = await self._database.read(
+            lambda connection: connection.execute(
+                f"select execution_id, kind, body, inbox.id from inbox {where} order by inbox.id",  # noqa: S608  constants
+                (value,),
+            ).fetchall()
+        )
+        return [InboxRow(*row) for row in rows]
+
+
+class SqliteCatalog:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def keep(self, entry: CatalogEntry) -> None:
+        values = (entry.hash, entry.path, entry.file, entry.source, entry.net)
+        await self._database.write(
+            lambda connection: connection.execute("insert into catalog values (?, ?, ?, ?, ?) on conflict do nothing", values)
+        )
+
+    async def by_hash(self, net_hash: str) -> CatalogEntry | None:
+        found = await self._database.read(
+            lambda connection: connection.execute("select hash, path, source, net, file from catalog where hash = ?", (net_hash,)).fetchone()
+        )
+        return None if found is None else CatalogEntry(*found)
+
+
+__all__ = ["insert_rows", "open_sqlite"]

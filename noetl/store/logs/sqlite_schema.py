@@ -1,0 +1,128 @@
+"""The tables of the SQLite store, and how an older file becomes a newer one. Described in docs/reference/store.md."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from noetl.errors import LogUnavailable, StoreTooNew
+
+APPLICATION_ID: Final = 0x4E6F4554  # "NoET"
+
+_V1: Final = """
+create table executions (
+    id           integer primary key,
+    root_id      integer not null,
+    parent_id    integer,
+    path         text    not null,
+    net          text    not null,
+    shard        integer not null,
+    status       text    not null,
+    requested_at integer not null,
+    started_at   integer,
+    ended_at     integer,
+    wake_at      integer,
+    error        text
+);
+create index executions_by_root on executions (root_id);
+create index executions_by_wake on executions (shard, wake_at) where wake_at is not null;
+
+create table events (
+    sequence     integer primary key autoincrement,
+    execution_id integer not null,
+    version      integer not null,
+    first_seq    integer not null,
+    count        integer not null,
+    at           integer not null,
+    shard        integer not null,
+    body         blob    not null,
+    hash         blob    not null,
+    unique (execution_id, version)
+);
+
+create table snapshots (
+    execution_id integer primary key,
+    version      integer not null,
+    next_seq     integer not null,
+    hash         blob    not null,
+    evolve       text    not null,
+    body         blob    not null
+);
+
+create table loop_items (
+    execution_id integer not null,
+    run          integer not null,
+    idx          integer not null,
+    body         blob    not null,
+    primary key (execution_id, run, idx)
+) without rowid;
+
+create table inbox (
+    id           integer primary key autoincrement,
+    execution_id integer not null,
+    kind         text    not null,
+    body         blob    not null
+);
+create index inbox_by_execution on inbox (execution_id);
+
+create table shards (
+    id     integer primary key autoincrement,
+    epoch  integer not null,
+    node   text,
+    pid    integer,
+    began  text,
+    boot   text,
+    host   text
+);
+
+create table catalog (
+    hash   text primary key,
+    path   text not null,
+    file   text,
+    source text not null,
+    net    blob not null
+);
+"""
+
+MIGRATIONS: Final = (_V1,)
+"""Step n brings a store from version n to n + 1. Forward only."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an opened file to this version's tables.
+
+    Raises:
+        StoreTooNew: a newer NoETL wrote it.
+        LogUnavailable: it is some other program's database.
+    """
+    if _version(connection) == len(MIGRATIONS):
+        return
+    connection.execute("begin immediate")
+    try:
+        found = _version(connection)
+        for step in MIGRATIONS[found:]:
+            for statement in step.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
+        connection.execute(f"pragma application_id = {APPLICATION_ID}")
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("pragma user_version").fetchone()[0]
+    application: int = connection.execute("pragma application_id").fetchone()[0]
+    if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
+        raise LogUnavailable("the file is a database of another program")
+    if version > len(MIGRATIONS):
+        raise StoreTooNew(
+            f"the store has format {version}, this version of NoETL knows formats up to {len(MIGRATIONS)}: use the newer version that wrote it"
+        )
+    return version
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("select 1 from sqlite_master limit 1").fetchone() is not None

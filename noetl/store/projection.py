@@ -1,0 +1,50 @@
+"""What can be asked about executions without reading their logs: the rows that appends keep up to date."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Protocol
+
+from noetl.store.log import ExecutionRow, InboxRow
+
+
+class Executions(Protocol):
+    async def execution(self, execution_id: int) -> ExecutionRow | None: ...
+
+    async def list_executions(self, *, limit: int = 100, status: str | None = None, path: str | None = None) -> list[ExecutionRow]:
+        """Newest first; without children."""
+        ...
+
+    async def family(self, root_id: int) -> list[ExecutionRow]:
+        """An execution and all that descends from it, oldest first."""
+        ...
+
+    async def due(self, shard: int, now: dt.datetime) -> list[int]:
+        """Executions of the shard that wait in the store and whose time has come."""
+        ...
+
+    async def next_wake(self, shard: int) -> dt.datetime | None: ...
+
+    async def quarantine(self, execution_id: int, reason: str) -> None:
+        """Mark an execution that can't go on as failed, outside of its log."""
+        ...
+
+    async def prune(self, ended_before: dt.datetime) -> list[int]:
+        """Delete families that have ended before that time; the ids of all that are gone."""
+        ...
+
+
+class Inbox(Protocol):
+    async def put(self, row: InboxRow) -> None:
+        """Leave a message for an execution, whoever owns it. Raises `NotFound`."""
+        ...
+
+    async def waiting(self, shard: int) -> list[InboxRow]:
+        """Messages for executions of the shard that are not taken in, oldest first."""
+        ...
+
+    async def discard(self, ids: tuple[int, ...]) -> None:
+        """Drop messages that change nothing."""
+        ...
+
+    async def waiting_for(self, execution_id: int) -> list[InboxRow]: ...

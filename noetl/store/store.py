@@ -1,0 +1,35 @@
+"""One store: everything that a node keeps in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from noetl.store.catalog import Catalog
+from noetl.store.lease import Shards
+from noetl.store.log import Log, Snapshots
+from noetl.store.projection import Executions, Inbox
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The contracts that one engine stands behind. `directory` holds `artifacts/` and the logs of user code."""
+
+    log: Log
+    snapshots: Snapshots
+    shards: Shards
+    executions: Executions
+    inbox: Inbox
+    catalog: Catalog
+    directory: Path
+    close: Callable[[], Awaitable[None]]
+    """Commit what was handed over, then let go of everything."""
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.directory / "artifacts"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.directory / "logs"

@@ -1,0 +1,1 @@
+"""Supervision trees: specifications as data, and the two supervisors that carry them out."""

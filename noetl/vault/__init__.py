@@ -1,0 +1,1 @@
+"""Credentials, and the secrets in them."""

@@ -1,0 +1,73 @@
+"""What a credential is, and which of its fields are secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+OPEN_FIELDS: Final = frozenset(
+    {
+        "access_key_id", "account", "client_id", "database", "db_host", "db_name", "db_port", "db_user", "dbname", "driver", "endpoint", "header", "host",
+        "key_id", "port", "region", "role", "schema", "scope", "sslmode", "token_url", "url", "user", "username", "warehouse",
+    }
+)  # fmt: skip
+"""Fields that say where and who. All others are secret."""
+
+
+class CredentialRecord(Struct, frozen=True):
+    """A credential as it is stored. Never printed."""
+
+    name: str
+    kind: str
+    data: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<credential {self.name} ({self.kind})>"
+
+
+class Vault(Protocol):
+    """Where credentials are looked up by name."""
+
+    async def open(self, name: str) -> CredentialRecord | None:
+        """The credential, or None when there is none of that name."""
+        ...
+
+
+def secrets_of(record: CredentialRecord) -> Iterator[str]:
+    """The texts that must not be seen: secret fields, passwords inside URLs, and what authentication schemes make of them."""
+    for key, value in record.data.items():
+        if key.lower() not in OPEN_FIELDS:
+            yield from _texts(value)
+        elif isinstance(value, str) and "://" in value:
+            yield from _url_password(value)
+    user = record.data.get("username", record.data.get("user"))
+    if record.kind == "basic" and user is not None and "password" in record.data:
+        yield f"{user}:{record.data['password']}"
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+        if "://" in value:
+            yield from _url_password(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
+
+
+def _url_password(url: str) -> Iterator[str]:
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return
+    if password:
+        yield password
+        yield unquote(password)
