@@ -27,8 +27,8 @@ _MAX_VISIBLE: Final = 64
 _MAX_NAMES: Final = 1_000
 _PREVIEW_CHARS: Final = 200
 _LISTERS: Final = ("to_pylist", "tolist")  # Arrow tables and arrays; NumPy arrays and scalars, pandas series
-_INT_MIN: Final = -(2**63)
-_INT_MAX: Final = 2**64 - 1
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**64 - 1
 _MAX_EXPONENT: Final = 18  # 1E+18 fits 64 bits; beyond, a power of ten is a float
 
 
@@ -220,7 +220,7 @@ def to_plain(value: Any, odd: Callable[[object], None] | None = None) -> Any:
     if kind is str or kind is bool or value is None or kind is float:
         return value
     if kind is int:
-        return value if _INT_MIN <= value <= _INT_MAX else _as_text(value, odd)
+        return value if INT_MIN <= value <= INT_MAX else _as_text(value, odd)
     if kind is dict:
         return {key if type(key) is str else _key(key): to_plain(item, odd) for key, item in value.items()}
     if kind is list or kind is tuple:

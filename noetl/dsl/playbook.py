@@ -151,6 +151,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
     kind: str
     fields: dict[str, Raw] = {}
     args: dict[str, Raw] = {}
+    defaults: dict[str, Raw] = {}
+    """Inputs that a workbook task declares: for what nobody gives."""
     timeout: Raw = None
     rules: tuple[Rule, ...] = ()
     set: tuple[Write, ...] = ()

@@ -18,6 +18,7 @@ from jinja2.exceptions import TemplateSyntaxError
 from noetl.dsl.lookup import Load, NotLoaded, not_loaded, settle
 from noetl.dsl.sandbox import MAX_SIZE, Missing, RenderContext, sandbox
 from noetl.errors import TemplateError
+from noetl.values import INT_MAX, INT_MIN
 
 TRUE_TEXTS: Final = frozenset({"true", "1", "yes"})
 
@@ -161,13 +162,22 @@ def has_template(text: str) -> bool:
 
 
 def syntax_error(text: str) -> tuple[str, int] | None:
-    """What is wrong with a template, and in which of its lines (from 0); None when it parses. Compiles nothing."""
-    if not has_template(text):
-        return None
+    """What is wrong with a template, and in which of its lines (from 0); None when it can be rendered."""
     try:
-        module = _parse(text)
+        if len(text) > _PLAIN_CHARS or "{%" in text:
+            compile_text(text)
+        elif has_template(text):
+            return _unknown_filter(_parse(text))
     except TemplateError as error:
         return error.message, (error.line or 1) - 1
+    return None
+
+
+_PLAIN_CHARS: Final = 200
+"""A text that is no longer and has no blocks can't be nested too deeply for Python: it can be compiled if it parses, and need not be to know that."""
+
+
+def _unknown_filter(module: nodes.Template) -> tuple[str, int] | None:
     for call in module.find_all((nodes.Filter, nodes.Test)):
         word, known = ("filter", sandbox().filters) if isinstance(call, nodes.Filter) else ("test", sandbox().tests)
         if call.name not in known:
@@ -304,6 +314,8 @@ def _data(value: Any) -> Any:
         return [_data(item) for item in value]
     if isinstance(value, Missing):
         return None
+    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        raise TemplateError(f"a number of {value.bit_length()} bits is too large: values hold 64")
     if hasattr(value, "__next__") or type(value).__name__ in _LISTED:
         return [_data(item) for item in value]
     return str(value) if isinstance(value, str) else value

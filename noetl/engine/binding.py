@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from noetl.dsl.lookup import MISSING, settle
+from noetl.dsl.template import Renderable
 from noetl.engine.firing import merged_args
 from noetl.engine.order import Order
 from noetl.engine.rules import merged
@@ -48,9 +49,19 @@ class CallNames(Mapping[str, Any]):
         return len({**self._order.names, **self._args})
 
 
-def bound_args(order: Order, task_args: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of the task: the step's, with the task's own over them."""
-    return merged_args(order.args, dict(task_args))
+def bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:
+    """The inputs of the task: what its workbook declares, the step's, the task's own; later wins."""
+    program = order.program
+    outer = CallNames(order, order.args)
+    declared = {name: render(f"args.{name}", value, outer) for name, value in program.defaults.items() if order.args.get(name) is None}
+    given = {name: render(f"args.{name}", value, outer) for name, value in program.args.items()}
+    return merged_args(merged_args(declared, order.args), given)
+
+
+def rendered_fields(order: Order, args: Mapping[str, Any], render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:
+    """The tool's fields, with what rules have laid over them."""
+    names = CallNames(order, args)
+    return with_overrides({name: render(name, value, names) for name, value in order.program.fields.items()}, order.overrides)
 
 
 def with_overrides(fields: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

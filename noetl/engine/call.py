@@ -15,7 +15,7 @@ from noetl.clock import Clock
 from noetl.dsl.lookup import settle
 from noetl.dsl.playbook import Output
 from noetl.dsl.template import Renderable
-from noetl.engine.binding import CallNames, bound_args, check_expected, check_returned, to_input, with_overrides, with_sink_data
+from noetl.engine.binding import CallNames, bound_args, check_expected, check_returned, rendered_fields, to_input, with_sink_data
 from noetl.engine.cache import Hold, ValueCache
 from noetl.engine.credentials import Credentials
 from noetl.engine.failure import Error, failure
@@ -99,8 +99,9 @@ class Caller:
         names = CallNames(order, args)
         auth = fields.pop("auth", None)
         keep = task.kind in _READS_ARTIFACTS
-        timeout_s = _seconds(await _render(hold, order.program.timeout, names, "timeout"), "timeout")
-        memory = _seconds(await _render(hold, order.program.memory_bytes, names, "memory_bytes"), "memory_bytes")
+        render = _renderer(hold)
+        timeout_s = _number(await hold.run(lambda: render("timeout", order.program.timeout, names)), "timeout")
+        memory = _number(await hold.run(lambda: render("memory_bytes", order.program.memory_bytes, names)), "memory_bytes")
         ctx = ToolContext(
             call=order.call,
             resources=self._resources,
@@ -123,13 +124,8 @@ class Caller:
 
     async def _rendered(self, order: Order, hold: Hold) -> tuple[dict[str, Any], dict[str, Any]]:
         """Args first: the fields may read them."""
-        program = order.program
-        outer = CallNames(order, order.args)
-        task_args = {name: await _render(hold, value, outer, f"args.{name}") for name, value in program.args.items()}
-        args = bound_args(order, task_args)
-        names = CallNames(order, args)
-        fields = {name: await _render(hold, value, names, name) for name, value in program.fields.items()}
-        fields = with_overrides(fields, order.overrides)
+        args: dict[str, Any] = await hold.run(lambda: bound_args(order, _renderer(hold)))
+        fields: dict[str, Any] = await hold.run(lambda: rendered_fields(order, args, _renderer(hold)))
         if order.is_sink:
             fields, args = with_sink_data(order, fields, args)
         return args, fields
@@ -188,12 +184,17 @@ class Caller:
         return Refused(self._secrets.hide(error))
 
 
-async def _render(hold: Hold, value: Renderable, names: CallNames, field: str) -> Any:
-    try:
-        return await hold.run(lambda: value.render(names, hold.load))
-    except TemplateError as error:
-        error.path = field if error.path is None else f"{field}.{error.path}"
-        raise
+def _renderer(hold: Hold) -> Callable[[str, Renderable, CallNames], Any]:
+    """Renders one field; an error says which."""
+
+    def render(field: str, value: Renderable, names: CallNames) -> Any:
+        try:
+            return value.render(names, hold.load)
+        except TemplateError as error:
+            error.path = field if error.path is None else f"{field}.{error.path}"
+            raise
+
+    return render
 
 
 async def _run(tool: Tool, given: Any, ctx: ToolContext, label: str) -> Any:
@@ -207,7 +208,7 @@ async def _run(tool: Tool, given: Any, ctx: ToolContext, label: str) -> Any:
             raise ToolTimeout(f"task '{label}' took longer than {ctx.timeout_s:g} s") from None
 
 
-def _seconds(value: Any, field: str) -> float | None:
+def _number(value: Any, field: str) -> float | None:
     if value is None:
         return None
     try:

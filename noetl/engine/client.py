@@ -16,7 +16,7 @@ from noetl.dsl.template import paths
 from noetl.engine.engine import Engine
 from noetl.engine.library import Found
 from noetl.engine.messages import Begin, Cancel
-from noetl.engine.report import Report, report_of
+from noetl.engine.report import Report, report_of, shown_result
 from noetl.engine.shard import Look, ShardInbox, Submit, TakeUp, Watch
 from noetl.engine.state import State
 from noetl.errors import NotAllowed, NotFound, PlaybookError
@@ -105,6 +105,11 @@ class LocalClient:
     async def report(self, state: State) -> Report:
         engine = self._engine
         return await report_of(state, engine.cache, engine.secrets, engine.settings.values.inline_max_bytes)
+
+    async def result(self, state: State) -> Any:
+        """The result of the execution, for readers."""
+        engine = self._engine
+        return await shown_result(state, engine.cache, engine.secrets, engine.settings.values.inline_max_bytes)
 
     def _env(self, playbook: Playbook) -> dict[str, Any]:
         """The variables that the playbook names and may see."""

@@ -118,7 +118,8 @@ def _cancelled(state: State, event: ExecutionCancelled) -> None:
 
 def _mark_cut_off(state: State) -> None:
     for run in state.runs.values():
-        state.steps[run.step].status = "cancelled"
+        if run.phase == "running":
+            state.steps[run.step].status = "cancelled"
 
 
 def _resumed(state: State, event: ExecutionResumed) -> None:
@@ -132,8 +133,9 @@ def _resumed(state: State, event: ExecutionResumed) -> None:
     for run_id in event.retried:
         _retry_run(state, state.failed_runs.pop(run_id))
     for run in state.runs.values():
-        state.steps[run.step].status = "running"
-        state.steps[run.step].error = None
+        if run.phase == "running":
+            state.steps[run.step].status = "running"
+            state.steps[run.step].error = None
         for frame in run.frames.values():
             frame.losses = 0
             frame.cancelled = False
@@ -244,8 +246,16 @@ def loop_handle(execution_id: int, run_id: int, loop: LoopState) -> Handle:
     return Handle.of_loop(execution_id, run_id, loop.total, loop.size)
 
 
+def frame_value(frame: Frame) -> Value:
+    """What the pipeline gave: the last result that is not null, unless a rule put another in its place."""
+    if frame.replaced:
+        return frame.result
+    return frame.labels.get(frame.last) if frame.last is not None else None
+
+
 def frame_result(frame: Frame) -> tuple[Value, dict[str, Value] | None]:
-    value = frame.result if frame.replaced else frame.labels.get(frame.last) if frame.last is not None else None
+    """The result of a step without a loop: with the results of its tasks by label, where it has several."""
+    value = frame_value(frame)
     if len(frame.labels) < 2:
         return value, None
     if isinstance(value, dict) and "results" not in value:

@@ -8,14 +8,14 @@ from typing import Final
 import msgspec
 
 from noetl.engine import effects
-from noetl.engine.evolve import FORMAT, fold
+from noetl.engine.evolve import FORMAT
+from noetl.engine.recovery import folded
 from noetl.engine.sealing import seal_events
 from noetl.engine.state import State
 from noetl.engine.turn import Turn
-from noetl.errors import LogCorrupt, NotFound
 from noetl.events import AnyEvent, encode_events
 from noetl.store.lease import Shard
-from noetl.store.log import NO_HASH, Append, ExecutionRow, LoopItem, RowChange, Snapshot, StoredAppend, chain, check_chain
+from noetl.store.log import NO_HASH, Append, ExecutionRow, LoopItem, RowChange, Snapshot, chain
 from noetl.store.store import Store
 from noetl.values import pack_leaf
 from noetl.vault.secrets import Secrets
@@ -78,36 +78,11 @@ class Journal:
         return Snapshot(version=self.version, next_seq=self.next_seq, hash=self._hash, evolve=FORMAT, body=body)
 
     async def recover(self, store: Store) -> State:
-        """Fold the log, from its snapshot if this code made one.
-
-        Raises:
-            NotFound: there is no such execution.
-            LogCorrupt: the log does not hold what was written, or events that this version can't read.
-        """
-        self.row = await store.executions.execution(self.execution_id)
-        if self.row is None:
-            raise NotFound(f"there is no execution {self.execution_id} in this store")
-        state = State(execution_id=self.execution_id)
-        snapshot = await store.snapshots.snapshot(self.execution_id)
-        if snapshot is not None and snapshot.evolve == FORMAT:
-            state = msgspec.msgpack.decode(snapshot.body, type=State, ext_hook=self._secrets.open_leaf)
-            self.version, self.next_seq, self._hash = snapshot.version, snapshot.next_seq, snapshot.hash
-            self._snapshot_seq = snapshot.next_seq
-        rows = await store.log.read(self.execution_id, after=self.version)
-        check_chain(rows, self._hash, self.version)
-        decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=self._secrets.open_leaf)
-        for row in rows:
-            self._fold(state, row, decoder)
-        return state
-
-    def _fold(self, state: State, row: StoredAppend, decoder: msgspec.msgpack.Decoder[tuple[AnyEvent, ...]]) -> None:
-        try:
-            events = decoder.decode(row.body)
-        except msgspec.MsgspecError as error:
-            raise LogCorrupt(f"execution {self.execution_id}: the events of version {row.version} can't be read: {error}") from error
-        fold(state, events)
-        self.version, self._hash = row.version, row.hash
-        self.next_seq = row.first_seq + len(events)
+        """Fold the log and go on behind it. Raises `NotFound`, `LogCorrupt`."""
+        found = await folded(store, self.execution_id, self._secrets.open_leaf)
+        self.row, self.version, self.next_seq, self._hash = found.row, found.version, found.next_seq, found.hash
+        self._snapshot_seq = found.next_seq
+        return found.state
 
     def _row_of(self, state: State, waiting: bool, wake_at: dt.datetime | None, now: dt.datetime) -> tuple[ExecutionRow | None, RowChange | None]:  # noqa: FBT001
         """The row to insert or the change to make, if there is any."""

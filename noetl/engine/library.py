@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from noetl.dsl.load import load
 from noetl.dsl.net import compile_net, decode_net, encode_net, net_hash
 from noetl.dsl.problem import Problem
 from noetl.engine.program import Program
@@ -64,12 +66,7 @@ class Library:
 
     async def load(self, file: Path) -> Found:
         """Raises `NotFound`, `Invalid`."""
-        try:
-            text = await asyncio.to_thread(file.read_text, encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise PlaybookError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}", file=str(file), line=1, column=1) from error
-        except OSError as error:
-            raise NotFound(f"{file} can't be read: {error.strerror or error}") from error
+        text = await asyncio.to_thread(read_playbook, file)
         found = compile_text(text, file)
         self._programs.setdefault(found.program.hash, found.program)
         if found.program.hash not in self._kept:
@@ -109,10 +106,19 @@ class Library:
         return self._roots
 
 
+def read_playbook(file: Path) -> str:
+    """Raises `NotFound`; `Invalid` when it is not text."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise Invalid(str(file), [Problem(f"not UTF-8 text: {error.reason} at byte {error.start}", 1, 1, "", None, file=str(file))], []) from error
+    except OSError as error:
+        raise NotFound(f"{file} can't be read: {error.strerror or error}") from error
+
+
+@functools.lru_cache(maxsize=256)
 def compile_text(text: str, file: Path) -> Found:
     """Raises `Invalid`."""
-    from noetl.dsl.load import load
-
     loaded = load(text, file=str(file), path=catalog_path(file), tools=frozenset(BUILT))
     if loaded.playbook is None:
         raise Invalid(str(file), loaded.errors, loaded.warnings)

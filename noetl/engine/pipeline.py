@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from noetl.engine.draft import FrameDraft
-from noetl.engine.evolve import frame_result
+from noetl.engine.evolve import frame_value
 from noetl.engine.failure import Error, failure, located, template_failure
 from noetl.engine.program import StepProgram
 from noetl.engine.rules import GO, Verdict, act, counts_for, judge
@@ -99,8 +99,7 @@ def _end(turn: Turn, run: Run, index: int, error: Error | None) -> None:
             fail(turn, run, error)
         return
     if error is None:
-        value, _ = frame_result(run.frames[index])
-        turn.emit(IterationCompleted(step=run.step, run=run.id, index=index, result=value))
+        turn.emit(IterationCompleted(step=run.step, run=run.id, index=index, result=frame_value(run.frames[index])))
     else:
         turn.emit(IterationFailed(step=run.step, run=run.id, index=index, error=error))
     turn.do("advance", run.id)

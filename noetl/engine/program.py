@@ -92,6 +92,10 @@ class TaskProgram:
         return {name: compile_raw(value) for name, value in self.task.args.items()}
 
     @functools.cached_property
+    def defaults(self) -> dict[str, Renderable]:
+        return {name: compile_raw(value) for name, value in self.task.defaults.items()}
+
+    @functools.cached_property
     def fields(self) -> dict[str, Renderable]:
         return {name: _field(name, value) for name, value in self.task.fields.items()}
 
@@ -105,7 +109,7 @@ class TaskProgram:
 
     @functools.cached_property
     def reads(self) -> frozenset[str]:
-        return names((self.task.fields, self.task.args, self.task.timeout, self.task.memory_bytes))
+        return names((self.task.fields, self.task.args, self.task.defaults, self.task.timeout, self.task.memory_bytes))
 
 
 def _field(name: str, value: Raw) -> Renderable:

@@ -44,6 +44,11 @@ async def report_of(state: State, cache: ValueCache, secrets: Secrets, inline_ma
     return Report(str(state.execution_id), state.status, secrets.hide(_plain(state.error)), steps)
 
 
+async def shown_result(state: State, cache: ValueCache, secrets: Secrets, inline_max_bytes: int) -> Any:
+    """The result of the whole execution."""
+    return secrets.hide(await _shown(state.result, cache, inline_max_bytes))
+
+
 async def _shown(value: Any, cache: ValueCache, inline_max_bytes: int) -> Any:
     if isinstance(value, Handle):
         return await _shown_handle(value, cache, inline_max_bytes)

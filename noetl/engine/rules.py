@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -16,6 +16,7 @@ from noetl.engine.program import RuleProgram, StepProgram, WriteProgram
 from noetl.engine.state import Frame
 from noetl.events import Boundary
 
+_AFTER_ERROR: Final = 3
 _SPEAKS_OF_EVENTS: frozenset[Boundary] = frozenset({"enter", "loop"})
 """Boundaries that only rules with an event in their guard answer."""
 
@@ -46,10 +47,10 @@ def judge(draft: FrameDraft, step: StepProgram, rules: Sequence[RuleProgram], bo
         if (boundary in _SPEAKS_OF_EVENTS and not rule.events) or (rule.guard is None and spent) or not _matches(draft, rule, position):
             continue
         retry = next((action for action in rule.actions if isinstance(action, Retry)), None)
-        if retry is None or not _is_spent(draft, retry, _counter(draft.frame, boundary, position)):
+        if retry is None or retry.spent == "end" or not _is_spent(draft, retry, _counter(draft.frame, boundary, position)):
             return act(draft, step, rules, boundary, position)
-        if retry.spent != "pass":
-            return LEAVE if retry.spent == "end" else FAIL
+        if retry.spent == "fail":
+            return FAIL
         spent = True
     if not spent:
         return NONE
@@ -73,8 +74,11 @@ def act(draft: FrameDraft, step: StepProgram, rules: Sequence[RuleProgram], boun
                 draft.schedule(action.task.label, attempt=draft.frame.attempt, call=draft.frame.call + 1, sink=(boundary, position, number))
                 return WAIT
             case Retry():
-                _retry(draft, action, _counter(draft.frame, boundary, position))
-                return WAIT
+                counter = _counter(draft.frame, boundary, position)
+                if not _is_spent(draft, action, counter):
+                    _retry(draft, action, counter)
+                    return WAIT
+                verdict = LEAVE if draft.call_error is None else FAIL
             case Emit():
                 draft.choose(tuple((target.step, draft.args(target.args)) for target in step.targets(action)))
                 verdict = verdict if draft.call_error is None else LEAVE
@@ -143,9 +147,12 @@ def counts_for(counter: str, tasks: set[str]) -> bool:
 
 
 def _is_spent(draft: FrameDraft, retry: Retry, counter: str) -> bool:
-    if retry.attempts is None:
-        return False
-    return draft.frame.retries.get(counter, 0) + 1 >= draft.number(retry.attempts, "attempts")
+    attempts = retry.attempts
+    if attempts is None:  # paging goes on as long as there are pages; a failure does not
+        if draft.call_error is None:
+            return False
+        attempts = _AFTER_ERROR
+    return draft.frame.retries.get(counter, 0) + 1 >= draft.number(attempts, "attempts")
 
 
 def _retry(draft: FrameDraft, retry: Retry, counter: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -135,6 +135,10 @@ class Log(Protocol):
 
     async def read(self, execution_id: int, after: int = 0, upto: int | None = None) -> list[StoredAppend]:
         """The rows with `after < version <= upto`, in order."""
+        ...
+
+    def bodies(self) -> AsyncIterator[bytes]:
+        """Everything encoded that is in the store: events, loop items, messages. To find out what is still needed."""
         ...
 
     async def items(self, execution_id: int, run: int) -> list[tuple[int, bytes]]:

@@ -67,9 +67,9 @@ async def run(given: Input, ctx: ToolContext) -> dict[str, Any] | list[dict[str,
     work = await _work(given, ctx)
     attachments = attachments_of(given.auth, ctx.credentials)
     databases = await ctx.resources.get(NAME, open_databases)
-    path = databases.path_of(given.database, ctx.call.execution_id, ctx.base_dirs[0] if ctx.base_dirs else Path.cwd())
+    working_dir = ctx.base_dirs[0] if ctx.base_dirs else Path.cwd()
     with reported(f"can't open database '{given.database}'", attachments):
-        async with databases.session(path, attachments) as session:
+        async with databases.session(given.database, ctx.call.execution_id, working_dir, attachments) as session:
             if ctx.memory_bytes is not None:
                 await session.run(_limit_memory, session, ctx.memory_bytes)
             entries = await session.run(work, session, attachments)

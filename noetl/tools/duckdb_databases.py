@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from threading import Event
 from typing import Any, Final, TypeVar
@@ -31,8 +31,10 @@ class Database:
     and memory are DuckDB's own choice: the cores and 80 % of the memory that this process may use.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool) -> None:
         self.path = path
+        self.keep = keep
+        """Stay open between two calls."""
         self.lock = asyncio.Lock()
         self.users = 0
         """Calls that are on it, or wait to be."""
@@ -71,13 +73,18 @@ class Database:
         """What the call attached is gone when nobody else uses it; an open transaction is rolled back."""
         session.end()
         for alias in reversed(session.entered):
-            attachment, users = self._attached.pop(alias)
-            if users > 1:
-                self._attached[alias] = (attachment, users - 1)
-            elif self._connection is not None and not self.broken:
-                self._connection.execute(attachment.leave)
-        if self.users == 0 and (self.broken or self.path.name != _MEMORY_FILE):
+            self._detach(alias)
+        if self.users == 0 and (self.broken or not self.keep):
             self.close()
+
+    def _detach(self, alias: str) -> None:
+        if self._connection is None:
+            return  # the execution is over, and its database with it
+        attachment, users = self._attached.pop(alias)
+        if users > 1:
+            self._attached[alias] = (attachment, users - 1)
+        elif not self.broken:
+            self._connection.execute(attachment.leave)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -102,6 +109,10 @@ class Session:
         self._stopped = Event()
 
     @property
+    def has_begun(self) -> bool:
+        return self._cursor is not None or bool(self.entered)
+
+    @property
     def cursor(self) -> duckdb.DuckDBPyConnection:
         assert self._cursor is not None, "a session is used after `enter` and before `leave`"
         return self._cursor
@@ -124,13 +135,17 @@ class Session:
             self._stopped.set()
             if not self._started.is_set():
                 work.cancel()  # no thread was free; one that starts it now finds it stopped
-            while not work.done():
-                if self._cursor is not None:
-                    self._cursor.interrupt()
-                await asyncio.wait([work], timeout=_INTERRUPT_EVERY_S)  # again: the query may not have begun yet
-            if not work.cancelled():
-                work.exception()
+            await self._interrupt(work)
             raise
+
+    async def _interrupt(self, work: asyncio.Future[Any]) -> None:
+        while not work.done():
+            if self._cursor is not None:
+                self._cursor.interrupt()  # again and again: the query may not have begun yet
+            with suppress(asyncio.CancelledError):  # a second cancellation does not make it end sooner; the first one is raised
+                await asyncio.wait([work], timeout=_INTERRUPT_EVERY_S)
+        if not work.cancelled():
+            work.exception()  # how it ended is of no interest any more
 
     def _begin(self, function: Callable[..., T], args: tuple[Any, ...]) -> T:
         self._started.set()
@@ -150,15 +165,10 @@ class Databases:
         self._resources = resources
         self._open: dict[Path, Database] = {}
 
-    def path_of(self, name: str, execution_id: int, working_dir: Path) -> Path:
-        return self._memory_file(execution_id) if name == MEMORY else (working_dir / name).resolve()
-
-    def _memory_file(self, execution_id: int) -> Path:
-        return self._resources.execution_dir(execution_id) / _MEMORY_FILE
-
     @asynccontextmanager
-    async def session(self, path: Path, attachments: Sequence[Attachment]) -> AsyncIterator[Session]:
-        database = self._open.setdefault(path, Database(path))
+    async def session(self, name: str, execution_id: int, working_dir: Path, attachments: Sequence[Attachment]) -> AsyncIterator[Session]:
+        """A cursor of its own on the database of that name, with these attachments, for as long as the block lasts."""
+        database = self._database(name, execution_id, working_dir)
         database.users += 1
         session = Session(self._resources, database)
         try:
@@ -166,20 +176,32 @@ class Databases:
                 await session.run(database.enter, session, attachments)
             yield session
         finally:
+            await asyncio.shield(self._leave(database, session))
+
+    def _database(self, name: str, execution_id: int, working_dir: Path) -> Database:
+        own = name == MEMORY
+        path = self._memory_file(execution_id) if own else (working_dir / name).resolve()
+        return self._open.setdefault(path, Database(path, keep=own))
+
+    def _memory_file(self, execution_id: int) -> Path:
+        return self._resources.execution_dir(execution_id) / _MEMORY_FILE
+
+    async def _leave(self, database: Database, session: Session) -> None:
+        async with database.lock:
             database.users -= 1
-            async with database.lock:
+            if session.has_begun:
                 await self._resources.run_blocking(database.leave, session)
-            if database.users == 0 and path.name != _MEMORY_FILE:
-                self._open.pop(path, None)
+        if database.users == 0 and not database.keep and self._open.get(database.path) is database:
+            del self._open[database.path]
 
     async def end_execution(self, execution_id: int) -> None:
         path = self._memory_file(execution_id)
-        database = self._open.pop(path, None) or Database(path)
+        database = self._open.pop(path, None) or Database(path, keep=True)
         async with database.lock:
             await self._resources.run_blocking(database.delete)
 
     async def close(self) -> None:
-        for database in self._open.values():
+        for database in list(self._open.values()):
             async with database.lock:
                 await self._resources.run_blocking(database.close)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -199,8 +200,8 @@ def _unreachable(asked: str, error: aiohttp.ClientError | OSError) -> ToolError:
             reason = "the server closed the connection without a reply"
         case aiohttp.ClientResponseError():
             reason = "the reply is not HTTP"
-        case OSError():
-            reason = (error.strerror or type(error).__name__).lower()
+        case OSError() if error.errno is not None and error.errno > 0:
+            reason = os.strerror(error.errno).lower()
         case _:
             reason = f"the connection failed ({type(error).__name__})"
     return ToolError(f"{asked}: {reason}", kind="connection", retryable=True)

@@ -22,7 +22,7 @@ from noetl.tools import sql
 from noetl.tools.postgres_pool import MAX_SIZE, Pool, open_pool, reported
 from noetl.tools.postgres_types import PostgresDialect, reader_of, write_params
 from noetl.tools.statements import Statement, bind, fits_one_transaction, split
-from noetl.tools.table import Column, Mode, Write, key_names, plan, quoted_table, rows_of
+from noetl.tools.table import Column, Command, Mode, Write, key_names, plan, quoted_table, rows_of
 from noetl.tools.tool import ToolContext
 
 NAME = "postgres"
@@ -144,7 +144,9 @@ async def _write(given: Input, pool: Pool, ctx: ToolContext) -> dict[str, Any]:
     async with pool.session("BEGIN") as connection:
         with reported(f"can't write to {table}"):
             columns = [Column(record["name"], record["type"]) for record in await connection.fetch(_COLUMNS, table)]
-            for command in plan(Write(table, given.mode, key_names(given.key), rows), columns, PostgresDialect()):
+            write = Write(table, given.mode, key_names(given.key), rows)
+            commands: list[Command] = await ctx.resources.run_blocking(list, plan(write, columns, PostgresDialect()))
+            for command in commands:
                 arguments = () if command.rows_json is None else (command.rows_json,)
                 status = await connection.execute(command.sql, *arguments)
                 written += _affected(status) if command.rows_json is not None else 0

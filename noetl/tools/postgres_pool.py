@@ -23,6 +23,12 @@ CONNECT_S: Final = 10.0
 CONFIRM_S: Final = 5.0
 """How long a server may take to confirm that a cancelled query has stopped, before its connection is dropped."""
 
+_ASK_AGAIN_S: Final = 0.2
+_SETTINGS: Final = {"application_name": "noetl"}
+_OURS: Final = f"pg_stat_activity WHERE pid = $1 AND application_name = '{_SETTINGS['application_name']}' AND state = 'active'"
+_CANCEL: Final = f"SELECT pg_cancel_backend(pid) FROM {_OURS}"  # noqa: S608  a constant
+_TERMINATE: Final = f"SELECT pg_terminate_backend(pid) FROM {_OURS}"  # noqa: S608  as above
+
 _RETRYABLE: Final = frozenset({"08", "40", "53", "57"})
 """Classes of SQLSTATE: connection, rolled back, resources, operator."""
 
@@ -51,8 +57,11 @@ class Pool:
             connection = await self._open(opening)
         try:
             yield connection
+        except asyncio.CancelledError:
+            await asyncio.shield(self._stop(connection))
+            raise
         finally:
-            await self._give_back(connection)
+            await asyncio.shield(self._give_back(connection))
 
     async def _open(self, opening: str) -> Any:
         try:
@@ -74,11 +83,38 @@ class Pool:
         with reported(f"can't connect to {self.login.name}"):
             return await self._pool.acquire()
 
+    async def _stop(self, connection: Any) -> None:
+        """Wait until the server has ended the query that was cancelled. The driver has asked for that once; a request that overtook its query was
+        in vain, so it is repeated."""
+        pid = connection.get_server_pid()
+        ended = asyncio.ensure_future(connection.execute("ROLLBACK"))  # is sent when the answer to the cancelled query has come
+        try:
+            async with asyncio.timeout(CONFIRM_S):
+                while not ended.done():
+                    await asyncio.wait([ended], timeout=_ASK_AGAIN_S)
+                    if not ended.done():
+                        await self._ask(_CANCEL, pid)
+                await ended
+        except TimeoutError:
+            ended.cancel()
+            with suppress(*BROKEN):
+                await self._ask(_TERMINATE, pid)
+        except BROKEN:
+            return  # the connection is dead, and its query with it
+
+    async def _ask(self, question: str, pid: int) -> None:
+        """On a connection of its own: those of the pool may all be busy."""
+        connection = await asyncpg.connect(**self.login.options, timeout=CONNECT_S, server_settings=_SETTINGS)
+        try:
+            await connection.execute(question, pid)
+        finally:
+            await connection.close()
+
     async def _give_back(self, connection: Any) -> None:
         try:
             async with asyncio.timeout(CONFIRM_S):
                 if connection.is_in_transaction():
-                    await connection.execute("ROLLBACK")  # first waits for the server's answer to a query that was cancelled
+                    await connection.execute("ROLLBACK")
         except BROKEN:
             with suppress(asyncpg.InterfaceError):  # closed already
                 connection.terminate()
@@ -102,7 +138,7 @@ async def _make_pool(login: Login, max_size: int) -> Pool:
         max_inactive_connection_lifetime=IDLE_S,
         timeout=CONNECT_S,
         statement_cache_size=0,  # a task's statements are its own, and poolers in between do not keep prepared ones
-        server_settings={"application_name": "noetl"},
+        server_settings=_SETTINGS,
         init=set_codecs,
         reset=_forget,
     )

@@ -23,8 +23,8 @@ from noetl.values import Handle, decode, to_plain
 Mode = Literal["insert", "append", "upsert", "update", "replace"]
 Row = dict[str, Any]
 
-BATCH_ROWS: Final = 5_000
-"""Rows of one statement. All statements of a write are one transaction."""
+BATCH_ROWS: Final = 1_000
+"""Rows of one statement: a few milliseconds of encoding. All statements of a write are one transaction."""
 
 JSON_TYPES: Final = frozenset({"json", "jsonb", "JSON"})
 _NAME_PART: Final = re.compile(r'"(?:[^"]|"")+"|[^\W\d][\w$]*')

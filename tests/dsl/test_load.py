@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from noetl.dsl.load import Loaded, load
@@ -221,6 +221,7 @@ def holds(result: Loaded) -> None:
 
 
 @given(st.text())
+@settings(deadline=None)
 @example("\ufeff" + ROOT + STEP)
 @example("%YAML 1.1\n---\n" + ROOT + STEP)
 @example("? {a: b}\n: c")
@@ -232,7 +233,7 @@ def test_any_text_gives_a_result(text: str) -> None:
 
 
 @given(st.sampled_from(TEXTS), st.randoms(use_true_random=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_playbook_gives_a_result(text: str, chance: random.Random) -> None:
     for _ in range(chance.randint(1, 3)):
         text = damaged(text, chance)
@@ -280,7 +281,7 @@ KEYS = st.sampled_from(
     st.dictionaries(KEYS, VALUES, max_size=4),
     st.dictionaries(st.sampled_from(["workload", "workbook", "keychain", "executor", "vars", "spec"]), VALUES),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_values_of_any_type_under_known_keys_give_a_result(step: dict[str, Any], rest: dict[str, Any]) -> None:
     document = {"apiVersion": "noetl.io/v2", "kind": "Playbook", "metadata": {"name": "x"}, "workflow": [{"step": "start", **step}], **rest}
     holds(load(msgspec.json.encode(document).decode()))

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noetl.dsl.kinds import KINDS
@@ -43,7 +43,7 @@ def test_every_playbook_that_loads_is_valid_for_editors(path: Path) -> None:
 
 
 @given(st.sampled_from(TEXTS), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_playbook_that_still_loads_is_still_valid_for_editors(text: str, chance: random.Random) -> None:
     text = damaged(text, chance)
     if load(text).valid:

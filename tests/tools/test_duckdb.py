@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from noetl.errors import ToolError, ToolRefused
 from noetl.settings import Settings, ValueLimits
 from noetl.tools import duckdb as tool
 from noetl.tools.duckdb_attachments import attachments_of, extension_file
-from noetl.tools.duckdb_databases import open_databases
+from noetl.tools.duckdb_databases import Database, Session, open_databases
 from noetl.tools.tool import Credential
 from noetl.values import encode
 from tests.postgres import Postgres
@@ -353,6 +354,25 @@ async def test_a_call_that_is_cancelled_before_it_has_begun_leaves_nothing_open(
         await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], check=True)
 
 
+async def test_a_cancelled_call_begins_no_further_statement(make_context: MakeContext, tmp_path: Path) -> None:
+    session = Session(make_context().resources, Database(tmp_path / "x.duckdb", keep=True))
+    begun, go_on, ran = threading.Event(), threading.Event(), []
+
+    def statements() -> None:
+        begun.set()
+        go_on.wait()
+        session.check()
+        ran.append("the second")
+
+    call = asyncio.ensure_future(session.run(statements))
+    await asyncio.to_thread(begun.wait)
+    call.cancel()
+    asyncio.get_running_loop().call_soon(go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ran == []
+
+
 async def test_a_call_that_is_cancelled_while_no_thread_is_free_never_runs(run: Run, tmp_path: Path) -> None:
     await run("CREATE TABLE t (a INTEGER)")
     endless = [asyncio.ensure_future(run(f"COPY (SELECT 1) TO '{tmp_path}/begun-{number}'; {ENDLESS}")) for number in range(16)]
@@ -360,10 +380,12 @@ async def test_a_call_that_is_cancelled_while_no_thread_is_free_never_runs(run: 
     waiting = asyncio.ensure_future(run("INSERT INTO t VALUES (1)"))
     await asyncio.sleep(0)
     waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not any(call.done() for call in endless)
     for call in endless:
         call.cancel()
-    ends = await asyncio.gather(waiting, *endless, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*endless, return_exceptions=True))
     assert await run(query="SELECT count(*) AS n FROM t") == [{"n": 0}]
 
 
@@ -422,7 +444,7 @@ async def test_a_write_to_a_table_that_does_not_exist_is_a_database_error(run: R
 
 HMAC = Credential("gcs_hmac_local", "hmac", {"key_id": "GOOG1", "secret_key": "hmac-secret's"})
 S3 = Credential("lake", "s3", {"access_key_id": "AKIA", "secret_access_key": "s3-secret", "region": "eu-west-1", "endpoint": "minio:9000"})
-PG = Credential("pg_local", "postgres", {"host": "h", "user": "u", "password": "it's \\ secret", "database": "d"})
+PG = Credential("pg_local", "postgres", {"host": "h", "user": "u", "password": "a'b\\c", "database": "d"})
 
 
 @pytest.mark.parametrize(
@@ -431,8 +453,7 @@ PG = Credential("pg_local", "postgres", {"host": "h", "user": "u", "password": "
         (
             "pg_local",
             {"": PG},
-            "ATTACH 'host=''h'' user=''u'' password=''it\\''s \\\\ secret'' dbname=''d'' port=''5432'' connect_timeout=10' "
-            'AS "pg_local" (TYPE postgres)',
+            r"""ATTACH 'host=''h'' user=''u'' password=''a\''b\\c'' dbname=''d'' port=''5432'' connect_timeout=10' AS "pg_local" (TYPE postgres)""",
         ),
         (
             {"pg_db": {"source": "credential", "tool": "postgres", "key": "k"}},

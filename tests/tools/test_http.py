@@ -226,9 +226,10 @@ async def test_the_authors_idempotency_key_wins(run: Run) -> None:
 
 
 async def test_cookies_of_one_call_are_not_sent_by_another(run: Run, server: Server) -> None:
-    server.replies.append(web.Response(headers={"Set-Cookie": "session=1"}))
-    await run("/reply")
-    assert "Cookie" not in (await run("/echo"))["data"]["headers"]
+    server.replies.append(web.Response(headers={"Set-Cookie": "session=1; Path=/"}))
+    named = server.url.replace("127.0.0.1", "localhost")  # no jar keeps cookies of bare addresses
+    await run(f"{named}/reply")
+    assert sent(await run(f"{named}/echo"), "Cookie") == []
 
 
 async def test_calls_share_one_session_of_the_node(run: Run, make_context: MakeContext) -> None:
@@ -438,7 +439,7 @@ def free_port() -> int:
 
 async def test_a_server_that_is_not_there_is_a_connection_error(run: Run) -> None:
     url = f"http://127.0.0.1:{free_port()}/x"
-    with pytest.raises(ToolError, match=f"GET {url}: .*(refused|connect)") as caught:
+    with pytest.raises(ToolError, match=f"GET {url}: connection refused") as caught:
         await run(url)
     assert (caught.value.kind, caught.value.retryable, caught.value.result) == ("connection", True, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -87,7 +87,8 @@ async def test_a_list_of_texts_and_quotes_that_hold_semicolons_work(run: Run) ->
 
 
 async def test_a_text_without_sql_is_refused(run: Run) -> None:
-    for command in (None, "", " \n", [], "-- nothing"):
+    nothing: tuple[Any, ...] = (None, "", " \n", [], "-- nothing")
+    for command in nothing:
         with pytest.raises(ToolRefused, match="no SQL"):
             await run(command)
 
@@ -105,6 +106,14 @@ async def test_all_statements_of_a_task_are_one_transaction(run: Run, table: str
     with pytest.raises(ToolError, match="statement 2 of 2"):
         await run(["INSERT INTO things (id) VALUES (1)", "SELECT 1 / 0"])
     assert (await run("SELECT count(*) AS n FROM things"))["rows"] == [{"n": 0}]
+
+
+async def test_a_transaction_that_fails_is_rolled_back_without_noise(run: Run) -> None:
+    reports: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+    with pytest.raises(ToolError):
+        await run("SELECT 1 / 0")
+    assert reports == []
 
 
 async def test_a_text_that_controls_transactions_is_left_to_itself(run: Run, table: str) -> None:
@@ -438,6 +447,55 @@ async def test_a_cancelled_call_has_stopped_its_query_on_the_server(run: Run, po
         await call
     assert "active" not in await running(postgres, marker)
     assert (await run("SELECT 1 AS a"))["rows"] == [{"a": 1}]
+
+
+class Overtaken:
+    """A proxy in which a request to cancel overtakes its query: what a client sends from the second time it names `marker` waits for that."""
+
+    def __init__(self, postgres: Postgres, marker: str) -> None:
+        self._postgres = postgres
+        self._marker = marker.encode()
+        self._seen = 0
+        self._connections: list[asyncio.Task[Any]] = []
+        self._overtaken = asyncio.Event()
+        self.held = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = not self._connections
+        self._connections.append(cast("asyncio.Task[Any]", asyncio.current_task()))
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._postgres.port)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._forward(reader, back_writer, hold=first))
+            group.create_task(self._forward(back_reader, writer, hold=False))
+        if not first:
+            self._overtaken.set()  # the request has been handled
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, hold: bool) -> None:
+        while data := await reader.read(65_536):
+            self._seen += data.count(self._marker) if hold else 0
+            if self._seen >= 2:
+                self.held.set()
+                await self._overtaken.wait()
+            writer.write(data)
+        writer.close()
+
+    async def close(self) -> None:
+        """When the clients have closed their ends."""
+        await asyncio.gather(*self._connections)
+
+
+async def test_a_request_to_cancel_that_overtakes_its_query_is_repeated(run: Run, postgres: Postgres, make_context: MakeContext) -> None:
+    proxy = Overtaken(postgres, "overtaken-query")
+    async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
+        login = Credential("pg", "postgres", {**postgres.credential(), "port": server.sockets[0].getsockname()[1]})
+        call = asyncio.ensure_future(run("DO $$ BEGIN PERFORM pg_sleep(60) /* overtaken-query */; END $$", context={"credentials": {"": login}}))
+        await proxy.held.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert "active" not in await running(postgres, "overtaken-query")
+        await make_context().resources.close()
+        await proxy.close()
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_for_a_connection_takes_none(run: Run) -> None:

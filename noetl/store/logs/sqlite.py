@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -128,6 +129,21 @@ class SqliteLog:
                 "select idx, body from loop_items where execution_id = ? and run = ? order by idx", (execution_id, run)
             ).fetchall()
         )
+
+
+    async def bodies(self) -> AsyncIterator[bytes]:
+        for table in ("events", "loop_items", "inbox", "snapshots"):
+            after = -1
+            while rows := await self._database.read(partial(_bodies_after, table, after)):
+                for after, body in rows:
+                    yield body
+
+
+def _bodies_after(table: str, after: int, connection: Connection) -> list[tuple[int, bytes]]:
+    """Some of a table's bodies, by its own order, so that no reading transaction lasts long."""
+    if table == "loop_items":
+        return [(0, body) for (body,) in connection.execute("select body from loop_items")] if after < 0 else []
+    return connection.execute(f"select rowid, body from {table} where rowid > ? order by rowid limit 1000", (after,)).fetchall()  # noqa: S608  as above
 
 
 class SqliteSnapshots:

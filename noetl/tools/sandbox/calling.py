@@ -34,6 +34,8 @@ def perform(program: Program, scope: Scope, libs: Mapping[str, Any], execution_i
     namespace |= {"args": scope.args, "input_data": scope.args, "context": scope.context, "execution_id": execution_id}
     namespace |= {name: value for name, value in scope.args.items() if not name.startswith("__")}
     namespace |= libs
+    if program.code.co_filename.startswith("/"):  # a script file: it finds what lies beside it
+        namespace["__file__"] = program.code.co_filename
     sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
     if program.is_function:
         namespace.setdefault("result", None)

@@ -1,0 +1,48 @@
+# From a fresh checkout: needs make, git and python3 (3.11 or newer) with its venv module. Everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+FLIGHTS := examples/flights/flights
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench clean check-python
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: $(VENV)/run.stamp ## Run the flights example; what it makes lies in examples/flights/out
+	@$(BIN)/noetl executions list --path $(FLIGHTS) --limit 1 --json | $(BIN)/python examples/flights/unfinished.py
+	$(BIN)/noetl run $(FLIGHTS).yaml
+
+test: lint ## Check format, style and types, then run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp ## Check format, style and types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict
+
+bench: $(VENV)/dev.stamp ## Measure the engine
+	$(BIN)/python bench/engine.py
+
+clean: ## Delete what was installed and made; the runs in .noetl stay
+	rm -rf $(VENV) build dist examples/flights/out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# A stamp is older than pyproject.toml when something must be installed.
+
+$(VENV)/run.stamp: pyproject.toml | check-python
+	@echo "installing into $(VENV), once; this takes a minute or two"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,examples]'
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/run.stamp | check-python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,examples,dev]'
+	@touch $@
+
+check-python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than 3.11: apt-get install python3.11, then make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "the venv module of $(PYTHON) is missing: apt-get install python3-venv" >&2; exit 1; }

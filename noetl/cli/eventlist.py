@@ -1,0 +1,50 @@
+"""Events as they are listed: the common columns, and the rest as data. Sealed values are shown as what may be seen of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from noetl.events import FrameEvent, StepScheduled
+from noetl.store.log import StoredAppend
+from noetl.values import Handle, Sealed
+
+_COLUMNS: Final = frozenset({"step", "index", "attempt"})
+
+
+def event_list(rows: Iterable[StoredAppend]) -> Iterator[dict[str, Any]]:
+    """{seq, at, name, step, iteration, attempt, data} for each event of a log, from its beginning. `iteration` is null where there is no loop."""
+    loops: set[int] = set()
+    for row in rows:
+        yield from _append_data(row, loops)
+
+
+def _append_data(row: StoredAppend, loops: set[int]) -> Iterator[dict[str, Any]]:
+    for number, event in enumerate(row.events()):
+        if isinstance(event, StepScheduled) and event.loop is not None:
+            loops.add(event.run)
+        yield {
+            "seq": row.first_seq + number,
+            "at": row.at,
+            "name": type(event).__name__,
+            "step": getattr(event, "step", None),
+            "iteration": event.index if isinstance(event, FrameEvent) and event.run in loops and event.index >= 0 else None,
+            "attempt": getattr(event, "attempt", None),
+            "data": {name: shown(getattr(event, name)) for name in event.__struct_fields__ if name not in _COLUMNS},
+        }
+
+
+def shown(value: Any) -> Any:
+    if isinstance(value, Handle):
+        return value.summary()
+    if isinstance(value, Sealed):
+        return value.display
+    if isinstance(value, msgspec.Struct):
+        return {name: shown(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {key: shown(item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+

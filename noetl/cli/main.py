@@ -1,0 +1,50 @@
+"""The `noetl` command: which commands there are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from noetl import __version__
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "executions": ("noetl.cli.executions:executions", "Look at executions, cancel them, delete old ones."),
+    "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
+    "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
+    "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),
+}
+"""Name -> module and object, one line of help. The help is here so that `noetl --help` imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="noetl")
+def cli() -> None:
+    """Run declarative YAML playbooks on a supervised, durable runtime.
+
+    Shell completion: eval "$(_NOETL_COMPLETE=bash_source noetl)" (or zsh_source, fish_source).
+    """
+
+
+def main() -> None:
+    cli(prog_name="noetl")

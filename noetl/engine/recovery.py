@@ -1,0 +1,60 @@
+"""An execution's state from its log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Struct
+
+from noetl.engine.evolve import FORMAT, fold
+from noetl.engine.state import State
+from noetl.errors import LogCorrupt, NotFound
+from noetl.events import AnyEvent
+from noetl.store.log import NO_HASH, ExecutionRow, StoredAppend, check_chain
+from noetl.store.store import Store
+from noetl.values import unpack_leaf
+
+ExtHook = Callable[[int, memoryview], object]
+
+
+class Folded(Struct, frozen=True):
+    """The state, and where the log stands."""
+
+    state: State
+    row: ExecutionRow
+    version: int
+    next_seq: int
+    hash: bytes
+
+
+async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_leaf) -> Folded:
+    """Fold the log, from its snapshot if this code made one. `ext_hook` decides whether sealed values are opened.
+
+    Raises:
+        NotFound: there is no such execution.
+        LogCorrupt: the log does not hold what was written, or events that this version can't read.
+    """
+    row = await store.executions.execution(execution_id)
+    if row is None:
+        raise NotFound(f"there is no execution {execution_id} in this store")
+    state, version, next_seq, last = State(execution_id=execution_id), 0, 1, NO_HASH
+    snapshot = await store.snapshots.snapshot(execution_id)
+    if snapshot is not None and snapshot.evolve == FORMAT:
+        state = msgspec.msgpack.decode(snapshot.body, type=State, ext_hook=ext_hook)
+        version, next_seq, last = snapshot.version, snapshot.next_seq, snapshot.hash
+    rows = await store.log.read(execution_id, after=version)
+    check_chain(rows, last, version)
+    decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=ext_hook)
+    for stored in rows:
+        events = _events(stored, decoder, execution_id)
+        fold(state, events)
+        version, next_seq, last = stored.version, stored.first_seq + len(events), stored.hash
+    return Folded(state, row, version, next_seq, last)
+
+
+def _events(row: StoredAppend, decoder: msgspec.msgpack.Decoder[tuple[AnyEvent, ...]], execution_id: int) -> tuple[AnyEvent, ...]:
+    try:
+        return decoder.decode(row.body)
+    except msgspec.MsgspecError as error:
+        raise LogCorrupt(f"execution {execution_id}: the events of version {row.version} can't be read: {error}") from error
