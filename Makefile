@@ -35,11 +35,11 @@ clean: ## Delete what was installed and made; the runs in .noetl stay
 $(VENV)/run.stamp: pyproject.toml | check-python
 	@echo "installing into $(VENV), once; this takes a minute or two"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,examples]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,examples]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/run.stamp | check-python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all,examples,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,examples,dev]'
 	@touch $@
 
 check-python:

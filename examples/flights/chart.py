@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -19,7 +18,7 @@ def main(airlines: Airlines, overall: dict[str, Any], late_minutes: int, out: st
     target = Path(out) / "delays.svg"
     partial = target.with_name(f"{target.name}.{execution_id}")
     partial.write_text(draw(airlines, overall["late_share"], late_minutes), encoding="utf-8")
-    os.replace(partial, target)  # whoever looks sees the old picture or the new one, never a half
+    partial.replace(target)  # whoever looks sees the old picture or the new one, never a half
     return {"file": str(target)}
 
 
@@ -64,10 +63,11 @@ def grid(scale: Scale, height: int) -> Iterator[str]:
 
 def bar(row: dict[str, Any], y: int, scale: Scale) -> Iterator[str]:
     share, in_bad_weather = row["late_share"], row["bad_weather_late_share"]
-    end = scale.x(share)
+    end, count = scale.x(share), f"{row['late']} of {row['departed']}"
     yield text(LEFT - 8, y + 14, row["name"], size=12, anchor="end")
-    yield f'<rect x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{ROW - 10}" fill="{BAR}"><title>{row["late"]} of {row["departed"]}</title></rect>'
-    yield text(LEFT + 6, y + 13, f"{share:.0%}", size=11, fill="#ffffff")
+    yield f'<rect x="{LEFT}" y="{y}" width="{end - LEFT:.1f}" height="{ROW - 10}" fill="{BAR}"><title>{count}</title></rect>'
+    fits = end - LEFT > ROW
+    yield text((LEFT if fits else end) + 6, y + 13, f"{share:.0%}", size=11, fill="#ffffff" if fits else TEXT)
     if in_bad_weather is not None:
         yield f'<circle cx="{scale.x(in_bad_weather)}" cy="{y + ROW / 2 - 5}" r="4.5" fill="{MARK}"><title>{in_bad_weather:.0%}</title></circle>'
 

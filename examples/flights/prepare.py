@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import socket
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 
 def main(out: str | None, execution_id: str) -> dict[str, Any]:
     """The folder for results, the files of the tables, and a free port."""
-    folder = Path(out) if out else Path(sys.argv[0]).parent / "out"  # a step runs in an empty directory of its own, so paths are absolute
+    folder = Path(out) if out else Path(__file__).parent / "out"  # a step runs in an empty directory of its own, so paths are absolute
     folder.mkdir(parents=True, exist_ok=True)
     data = package_data()
     flights = unpacked(data / "flights.csv.zip", folder / "flights.csv", execution_id)
@@ -36,7 +34,7 @@ def unpacked(archive: Path, target: Path, execution_id: str) -> Path:
             partial = target.with_name(f"{target.name}.{execution_id}")
             with opened.open(member) as source, partial.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-            os.replace(partial, target)
+            partial.replace(target)
     return target
 
 

@@ -8,10 +8,8 @@ from typing import Any
 Rows = Sequence[dict[str, Any]]
 
 
-def main(airlines: Rows, overall: dict[str, Any], causes: Rows | None, late_minutes: int, out: str) -> dict[str, Any]:
-    table = "\n".join([*by_airline(airlines, overall, late_minutes), *by_cause(causes or ()), "", f"Written: {out}/delays.parquet, {out}/delays.svg"])
-    print(table)
-    return {"table": table, "overall": overall, "causes": causes, "files": [f"{out}/delays.parquet", f"{out}/delays.svg"]}
+def main(airlines: Rows, overall: dict[str, Any], causes: Rows | None, late_minutes: int, out: str) -> str:
+    return "\n".join([*by_airline(airlines, overall, late_minutes), *by_cause(causes or ()), "", f"Written: {out}/delays.parquet, {out}/delays.svg"])
 
 
 def by_airline(airlines: Rows, overall: dict[str, Any], late_minutes: int) -> Iterator[str]:
@@ -32,8 +30,9 @@ def by_cause(causes: Rows) -> Iterator[str]:
         yield ""
         yield "Too many are late. Most of all:"
     for row in causes:
-        weather = "bad" if row["in_bad_weather"] else "good"
-        yield f"  {row['origin']}, {row['from_hour']:>2} to {row['from_hour'] + 6} h, {weather:>4} weather: {percent(row['late_share'])} of {row['departed']:,}"
+        hours = f"{row['from_hour']:>2} to {row['from_hour'] + 6:>2} h"
+        weather = f"{'bad' if row['in_bad_weather'] else 'good':>4} weather"
+        yield f"  {row['origin']}, {hours}, {weather}: {percent(row['late_share'])} of {row['departed']:,}"
 
 
 def percent(share: float | None) -> str:

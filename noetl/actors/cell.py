@@ -251,6 +251,7 @@ class Cell(Ref[M]):
             return
         if self._task is not None and self._interrupts(signal):
             self._reason = self._reason or signal.reason  # type: ignore[union-attr]  # _interrupts lets only those with a reason through
+            self._task.add_done_callback(self._never_ran)
             self._task.cancel()
             return
         if self._system is None:
@@ -539,6 +540,12 @@ class Cell(Ref[M]):
             watcher._watched_ended(self, reason)
         for other in ties.links:
             other._linked_ended(self, reason)
+
+    def _never_ran(self, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs none of its code: what its code would have done is done here."""
+        if self._task is task and self._state < _STOPPING:
+            self._task = None
+            self._begin_stop(self._reason or SHUTDOWN)
 
     def _disowned(self, task: asyncio.Task[None]) -> None:
         """A killed handler has ended after all."""

@@ -181,16 +181,23 @@ class Results(View):
 
 
 class ResultList(Sequence[Any]):
-    """A list of results; in the artifact store when it is made from a handle."""
+    """A list of results; in the artifact store when it is made from a handle. `labels` are the results of the pipeline's tasks, where it came from one."""
 
-    __slots__ = ("_items", "_load")
+    __slots__ = ("_items", "_labels", "_load")
 
-    def __init__(self, items: list[Any] | Handle, load: Load) -> None:
+    def __init__(self, items: list[Any] | Handle, load: Load, labels: Mapping[str, Any] | None = None) -> None:
         self._items = items
         self._load = load
+        self._labels = labels
 
     def plain(self) -> Any:
         return self._items
+
+    def look(self, key: Any) -> Any:
+        """What a list is asked for by name: itself, or the results of the tasks."""
+        if key in LIST_SELF_NAMES:
+            return self
+        return Results(self._labels, self._load) if key == "results" and self._labels is not None else MISSING
 
     def items(self) -> list[Any]:
         if isinstance(self._items, Handle):

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 from jinja2 import ChainableUndefined, nodes, pass_context
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
-from jinja2.runtime import Context, LoopContext, Macro, missing
+from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2.utils import Namespace, missing
 
 from noetl.dsl.lookup import LIST_SELF_NAMES, MISSING, Load, ResultList, View, not_loaded, see_handle, settle
 from noetl.values import Handle
@@ -105,11 +105,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return self._seen(obj[key])
             except (KeyError, TypeError):
                 return MISSING
-        if isinstance(obj, View):
-            return obj.look(key)
+        if isinstance(obj, (View, ResultList)):
+            return obj.look(key) if isinstance(key, str) else MISSING
         if kind is Handle:
             return self._data_key(see_handle(obj, self.load), key)
-        if (kind is list or kind is ResultList) and key in LIST_SELF_NAMES:
+        if kind is list and isinstance(key, str) and key in LIST_SELF_NAMES:
             return obj
         return MISSING
 

@@ -53,9 +53,10 @@ def bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]
     """The inputs of the task: what its workbook declares, the step's, the task's own; later wins."""
     program = order.program
     outer = CallNames(order, order.args)
-    declared = {name: render(f"args.{name}", value, outer) for name, value in program.defaults.items() if order.args.get(name) is None}
     given = {name: render(f"args.{name}", value, outer) for name, value in program.args.items()}
-    return merged_args(merged_args(declared, order.args), given)
+    given = merged_args(order.args, given)
+    declared = {name: render(f"args.{name}", value, outer) for name, value in program.defaults.items() if given.get(name) is None}
+    return {**given, **declared}
 
 
 def rendered_fields(order: Order, args: Mapping[str, Any], render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:

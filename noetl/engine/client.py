@@ -98,9 +98,12 @@ class LocalClient:
         return await self._shard.ask(lambda reply: Watch(execution_id, reply), _FOREVER_S)
 
     async def cancel(self, execution_id: ExecutionId, reason: str) -> None:
-        """Ask for the cancellation; it is in the store when this returns."""
-        await self._engine.store.inbox.put(InboxRow(execution_id, "cancel", encode_cancel(reason)))
-        self._shard.report(Look((execution_id,)))
+        """Ask for the cancellation, whoever owns the execution; it is in the store when this returns. Raises `NotFound`."""
+        store = self._engine.store
+        await store.inbox.put(InboxRow(execution_id, "cancel", encode_cancel(reason)))
+        row = await store.executions.execution(execution_id)
+        if row is not None and row.shard == self._lease.id:
+            self._shard.report(Look((execution_id,)))
 
     async def report(self, state: State) -> Report:
         engine = self._engine

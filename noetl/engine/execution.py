@@ -23,7 +23,7 @@ from noetl.engine.program import Program
 from noetl.engine.state import State
 from noetl.engine.supervisor import SupervisorInbox
 from noetl.engine.turn import Turn
-from noetl.errors import NoetlError, StoreError
+from noetl.errors import NoetlError, NotFound, StoreError
 from noetl.events import AnyEvent, ExecutionRequested, ExecutionStopping
 from noetl.probe import Happening
 from noetl.store.lease import Shard
@@ -59,7 +59,10 @@ class Home:
 
 
 class Execution(Actor[ExecutionInbox]):
-    """`begin` starts a new execution, whose `program` is at hand; without it the log is folded first, and with `resume` what was under way is lost."""
+    """`begin` starts a new execution, whose `program` is at hand; without it the log is folded first, and with `resume` what was under way is lost.
+
+    `fresh` is False for the incarnations after the first: they look into the log whether the beginning got there.
+    """
 
     __slots__ = (
         "_attempts",
@@ -67,6 +70,7 @@ class Execution(Actor[ExecutionInbox]):
         "_busy",
         "_consumed",
         "_engine",
+        "_fresh",
         "_hold",
         "_home",
         "_journal",
@@ -91,6 +95,7 @@ class Execution(Actor[ExecutionInbox]):
         begin: messages.Begin | None = None,
         program: Program | None = None,
         resume: bool = False,
+        fresh: bool = True,
     ) -> None:
         self._engine = engine
         self._home = home
@@ -100,6 +105,7 @@ class Execution(Actor[ExecutionInbox]):
         self._begin = begin
         self._program = program
         self._resume = resume
+        self._fresh = fresh
         self._waiting: list[messages.Decided] = []
         """Messages for the next turn."""
         self._busy = False
@@ -114,7 +120,7 @@ class Execution(Actor[ExecutionInbox]):
         self._hold = engine.cache.hold()
 
     def init(self, ctx: Context[ExecutionInbox]) -> None:
-        if self._begin is not None and self._program is not None:
+        if self._begin is not None and self._program is not None and self._fresh:
             ctx.self_ref.report(self._begin)
         else:
             self._read(ctx, "log", self._recover())
@@ -160,6 +166,8 @@ class Execution(Actor[ExecutionInbox]):
             return
         self._busy = False
         match what, answer:
+            case "log", NotFound() if self._begin is not None:
+                self._waiting.insert(0, self._begin)
             case "values", NoetlError() as error:
                 self._waiting.insert(0, messages.ValueLost(message=str(error)))
             case _, BaseException() as error:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from noetl.dsl.lookup import MISSING, Load, Result, Results, View, see
+from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
 from noetl.engine.evolve import failed_result, patched
 from noetl.engine.program import Program
@@ -219,7 +219,9 @@ class Scope(Mapping[str, Any]):
         seen = see(value, self._load)
         if labels is None or isinstance(value, dict):
             return seen
-        return LabelledResult(seen, labels, self._load) if isinstance(seen, View) else seen
+        if isinstance(seen, View):
+            return LabelledResult(seen, labels, self._load)
+        return ResultList(value, self._load, labels) if isinstance(seen, (list, ResultList)) else seen
 
     def _item(self) -> Any:
         run, frame = self._run, self._frame
@@ -389,5 +391,3 @@ _LEVELS: Final[tuple[Callable[[Scope, str], Any], ...]] = (
     Scope._in_workload,
     Scope._in_spec,
 )
-
-__all__ = ["EventName", "Envelope", "Result", "Scope"]

@@ -10,14 +10,16 @@ from msgspec import Struct
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
 from noetl.actors.ref import Ref, Reply
 from noetl.engine import messages
+from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
 from noetl.engine.execution import Execution, Home
 from noetl.engine.program import Program
+from noetl.engine.recovery import folded
 from noetl.engine.state import State
 from noetl.engine.step import Step
 from noetl.engine.supervisor import ExecutionSupervisor, Forward, Quarantined
 from noetl.engine.supervisor import SupervisorInbox as ExecutionSupervisorInbox
-from noetl.errors import CallError, LogCorrupt, NoetlError, StoreError
+from noetl.errors import CallError, Fenced, LogCorrupt, NoetlError, StoreError
 from noetl.store.lease import Shard as ShardLease
 
 
@@ -120,6 +122,8 @@ class Shard(Actor[ShardInbox]):
                 self._start(id, ctx, resume=True)
             case Watch(id, reply):
                 self._watchers.setdefault(id, []).append(reply)
+                if id not in self._live:
+                    ctx.run(self._ended_before(id), _as_news)
             case Accepted(id):
                 self._answer_submit(id, None)
             case Ended(state):
@@ -154,14 +158,15 @@ class Shard(Actor[ShardInbox]):
         engine, home = self._engine, self._home
 
         def execution(supervisor: Ref[ExecutionSupervisorInbox]) -> Execution:
-            given, first = dict(how), not started
             started.append(True)
-            return Execution(engine, home, supervisor, id_, **(given if first else {}))
+            fresh = len(started) == 1
+            return Execution(engine, home, supervisor, id_, fresh=fresh, **(how if fresh else again))
 
         def step(ref: Ref[Any]) -> Step:
             return Step(ref, engine.caller, engine.pools, engine.children)
 
         started: list[bool] = []
+        again = {key: value for key, value in how.items() if key != "resume"}
         self._live[id_] = ctx.spawn(lambda: ExecutionSupervisor(execution, step), id_, shutdown_s=20.0, record=id_)
 
     def _wake(self, id_: int, ctx: Context[ShardInbox]) -> None:
@@ -172,8 +177,11 @@ class Shard(Actor[ShardInbox]):
             self._start(id_, ctx)
 
     def _ended(self, state: State, ctx: Context[ShardInbox]) -> None:
+        live = self._live.pop(state.execution_id, None)
         for reply in self._watchers.pop(state.execution_id, ()):
             reply.send(state)
+        if live is None and state.execution_id not in self._resting:
+            return  # it had ended before
         ctx.run(self._engine.resources.end_execution(state.execution_id), Handled)
 
     def _lost(self, id_: int, reason: StoreError | Quarantined, ctx: Context[ShardInbox]) -> None:
@@ -184,6 +192,12 @@ class Shard(Actor[ShardInbox]):
             reply.fail(error)
         if isinstance(reason, (Quarantined, LogCorrupt)):
             ctx.run(self._engine.store.executions.quarantine(id_, str(reason)), Handled)
+
+    def _drop_all(self, reason: Fenced, ctx: Context[ShardInbox]) -> None:
+        """What we hold is somebody else's now."""
+        for id_, live in list(self._live.items()):
+            ctx.shutdown(live, reason)
+            self._lost(id_, reason, ctx)
 
     def _answer_submit(self, id_: int, error: Exception | None) -> None:
         reply = self._submitted.pop(id_, None)
@@ -200,12 +214,25 @@ class Shard(Actor[ShardInbox]):
         ctx.send_after(self._engine.settings.engine.inbox_poll_s, Poll())
 
     async def _waiting_in_store(self, ctx: Context[ShardInbox]) -> tuple[int, ...]:
+        """Raises `Fenced` when another process has taken the shard."""
         store = self._engine.store
+        if not await store.shards.is_ours(self._lease):
+            raise Fenced(f"shard {self._lease.id} was taken over")
         rows = await store.inbox.waiting(self._lease.id)
         due = await store.executions.due(self._lease.id, ctx.now())
         return tuple(dict.fromkeys([*(row.execution_id for row in rows), *(id_ for id_ in due if id_ not in self._live)]))
 
+    async def _ended_before(self, id_: int) -> State | None:
+        """The state of an execution that is over; None while it waits in the store."""
+        row = await self._engine.store.executions.execution(id_)
+        if row is None or row.status not in ENDED:
+            return None
+        return (await folded(self._engine.store, id_, self._engine.secrets.open_leaf)).state
+
     def _polled(self, ids: tuple[int, ...] | BaseException, ctx: Context[ShardInbox]) -> None:
+        if isinstance(ids, Fenced):
+            self._drop_all(ids, ctx)
+            return
         if isinstance(ids, StoreError):
             ids = ()  # the next poll asks again; appends say loudly what is wrong with the store
         elif isinstance(ids, BaseException):
@@ -215,3 +242,5 @@ class Shard(Actor[ShardInbox]):
         self._poll_later(ctx)
 
 
+def _as_news(outcome: State | None | BaseException) -> Ended | Handled:
+    return Ended(outcome) if isinstance(outcome, State) else Handled(outcome)

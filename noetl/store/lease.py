@@ -42,6 +42,10 @@ class Shards(Protocol):
         """Give a shard up: nobody owns it, and nobody appends under its epoch any more."""
         ...
 
+    async def is_ours(self, shard: Shard) -> bool:
+        """Whether nobody has taken the shard since it was given to us."""
+        ...
+
     async def adopt(self, execution_id: int, into: Shard, is_alive: IsAlive) -> None:
         """Move an execution and all its relatives into a shard of ours, and fence the shard that they were in.
 

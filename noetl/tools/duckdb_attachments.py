@@ -74,7 +74,7 @@ def _secret(alias: str, credential: Credential, store: str, scope: str | None) -
     fields = {name: next((str(credential.data[key]) for key in keys if credential.data.get(key)), None) for name, keys in _OBJECT_STORES.items()}
     if not (fields["KEY_ID"] and fields["SECRET"]):
         raise ToolRefused(f"credential '{credential.name}' has no key id and secret (hmac: key_id, secret_key; s3: access_key_id, secret_access_key)")
-    given = {**{name: value for name, value in fields.items() if value}, **({"SCOPE": scope} if scope else {})}
+    given = {name: value for name, value in {**fields, **_endpoint(fields), "SCOPE": scope}.items() if value}
     settings = ", ".join(f"{name} {_literal(value)}" for name, value in given.items())
     return Attachment(
         alias=alias,
@@ -83,6 +83,15 @@ def _secret(alias: str, credential: Credential, store: str, scope: str | None) -
         leave=f"DROP TEMPORARY SECRET IF EXISTS {quoted(alias)}",
         secrets=tuple(value for name, value in given.items() if name in {"SECRET", "SESSION_TOKEN"}),
     )
+
+
+def _endpoint(fields: Mapping[str, str | None]) -> dict[str, str | None]:
+    """DuckDB takes an endpoint without its scheme, and finds buckets on one of one's own by path."""
+    scheme, _, host = (fields["ENDPOINT"] or "").rpartition("://")
+    if not host:
+        return {}
+    plain = "false" if scheme == "http" else None
+    return {"ENDPOINT": host, "URL_STYLE": fields["URL_STYLE"] or "path", "USE_SSL": fields["USE_SSL"] or plain}
 
 
 def _conninfo_value(value: object) -> str:
@@ -94,17 +103,19 @@ def _literal(text: str) -> str:
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load from where it is: the package `duckdb-extension-…`, DuckDB's own directory, else the network.
+    """Load from where it is: DuckDB itself or its own directory, the package `duckdb-extension-…`, else the network.
 
     Raises:
         ToolError: `database`: it is nowhere to be had; says what to do.
     """
+    known = connection.execute("SELECT loaded, installed FROM duckdb_extensions() WHERE extension_name = $1", [name]).fetchone()
+    loaded, installed = known or (False, False)
+    if loaded:
+        return
     file = extension_file(name)
     try:
-        if file is not None:
-            connection.execute(f"LOAD {_literal(str(file))}")
-            return
-        connection.execute(f"INSTALL {name}")
+        if not installed:
+            connection.execute(f"INSTALL {name if file is None else _literal(str(file))}")
         connection.execute(f"LOAD {name}")
     except duckdb.Error as error:
         raise ToolError(f"DuckDB's extension '{name}' can't be loaded: {missing_extension_hint(name)}", kind="database") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -93,8 +94,9 @@ class Database:
 
     def delete(self) -> None:
         self.close()
-        for file in self.path.parent.glob(f"{self.path.name}*"):  # the database and its write-ahead log
-            file.unlink()
+        shutil.rmtree(f"{self.path}.tmp", ignore_errors=True)  # what it had no memory for
+        for file in (self.path, Path(f"{self.path}.wal")):
+            file.unlink(missing_ok=True)
 
 
 class Session:

@@ -68,6 +68,8 @@ class Request(Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.method} {safe_url(str(self.url))}"
 
+    __repr__ = __str__
+
 
 def request_of(given: Input, credential: Credential | None, call_id: str) -> Request:
     """Raises ToolRefused when the call can't be made as written."""

@@ -32,7 +32,7 @@ _TERMINATE: Final = f"SELECT pg_terminate_backend(pid) FROM {_OURS}"  # noqa: S6
 _RETRYABLE: Final = frozenset({"08", "40", "53", "57"})
 """Classes of SQLSTATE: connection, rolled back, resources, operator."""
 
-BROKEN: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_BROKEN: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _LOST: Final = (asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, OSError)
 
 
@@ -86,9 +86,9 @@ class Pool:
     async def _stop(self, connection: Any) -> None:
         """Wait until the server has ended the query that was cancelled. The driver has asked for that once; a request that overtook its query was
         in vain, so it is repeated."""
-        pid = connection.get_server_pid()
         ended = asyncio.ensure_future(connection.execute("ROLLBACK"))  # is sent when the answer to the cancelled query has come
         try:
+            pid = connection.get_server_pid()
             async with asyncio.timeout(CONFIRM_S):
                 while not ended.done():
                     await asyncio.wait([ended], timeout=_ASK_AGAIN_S)
@@ -96,11 +96,12 @@ class Pool:
                         await self._ask(_CANCEL, pid)
                 await ended
         except TimeoutError:
-            ended.cancel()
-            with suppress(*BROKEN):
+            with suppress(*_BROKEN):
                 await self._ask(_TERMINATE, pid)
-        except BROKEN:
-            return  # the connection is dead, and its query with it
+        except _BROKEN:
+            return  # the server can't be reached any more: nothing can be confirmed
+        finally:
+            ended.cancel()
 
     async def _ask(self, question: str, pid: int) -> None:
         """On a connection of its own: those of the pool may all be busy."""
@@ -115,11 +116,11 @@ class Pool:
             async with asyncio.timeout(CONFIRM_S):
                 if connection.is_in_transaction():
                     await connection.execute("ROLLBACK")
-        except BROKEN:
+        except _BROKEN:
             with suppress(asyncpg.InterfaceError):  # closed already
                 connection.terminate()
         finally:
-            with suppress(*BROKEN):  # a connection that can't be cleaned is closed, not kept
+            with suppress(*_BROKEN):  # a connection that can't be cleaned is closed, not kept
                 await self._pool.release(connection, timeout=CONFIRM_S)
 
     async def close(self) -> None:
@@ -176,7 +177,7 @@ def reported(doing: str) -> Iterator[None]:
         raise ToolError(f"{doing}: {_reason(error)}; cast it to text or json", kind="database") from error
     except TimeoutError:
         raise ToolTimeout(f"{doing}: no connection within {CONNECT_S:g} s", extra={"phase": "connect"}) from None
-    except BROKEN as error:
+    except _BROKEN as error:
         raise _failure(error, doing) from error
     except (ValueError, OverflowError) as error:
         raise ToolError(f"{doing}: a value is beyond what dates and times can hold here; cast it to text", kind="database") from error

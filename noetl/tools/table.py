@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol
 from msgspec import Struct
 
 from noetl.blobs import read_blob
-from noetl.errors import ToolRefused
+from noetl.errors import NotFound, ToolError, ToolRefused
 from noetl.tools.tool import ToolContext
 from noetl.values import Handle, decode, to_plain
 
@@ -70,6 +70,7 @@ def rows_of(data: Any, ctx: ToolContext) -> list[Row]:
 
     Raises:
         ToolRefused: something else than mappings.
+        ToolError: `not_found`: a value that lies in the artifact store is gone.
     """
     if data is None and not ctx.args:
         raise ToolRefused("there are no rows to write: give them as 'data' or 'args', a mapping or a list of mappings")
@@ -88,7 +89,12 @@ def rows_of(data: Any, ctx: ToolContext) -> list[Row]:
 
 
 def _open(value: Any, root: Path) -> Any:
-    return decode(read_blob(root, value.hash)) if isinstance(value, Handle) else value
+    if not isinstance(value, Handle):
+        return value
+    try:
+        return decode(read_blob(root, value.hash))
+    except NotFound:
+        raise ToolError(f"the value {value.ref} is not in the store any more", kind="not_found", extra={"code": "REFERENCE_NOT_AVAILABLE"}) from None
 
 
 def _kind(value: object) -> str:

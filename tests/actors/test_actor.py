@@ -393,6 +393,28 @@ async def test_a_shutdown_cancels_the_handler_of_an_async_actor_and_then_termina
     assert [item for item in world.news if isinstance(item, (str, tuple))] == ["cancelled", ("terminated", SHUTDOWN)]
 
 
+async def test_a_shutdown_ends_an_async_actor_whose_handler_or_init_has_not_begun(world: World) -> None:
+    class Idle(AsyncActor[Any]):
+        async def handle(self, message: Any, ctx: Context[Any]) -> None:
+            await asyncio.sleep(1000)
+
+    class Parent(Actor[Any]):
+        def init(self, ctx: Context[Any]) -> None:
+            self.started = ctx.spawn(Idle, "started")
+
+        def handle(self, message: Any, ctx: Context[Any]) -> None:
+            ctx.spawn(Idle, "starting")
+            self.started.tell("go")
+            ctx.stop()
+
+    parent = await world.start(Parent, "parent")
+    await world.settle()
+    parent.tell("stop")
+    await world.settle()
+    assert not parent.is_alive()
+    assert world.loop.time() == 0
+
+
 async def test_a_shutdown_waits_for_the_handler_of_an_async_actor_that_traps_exits(world: World) -> None:
     class Careful(AsyncActor[Any]):
         trap_exit: ClassVar[bool] = True

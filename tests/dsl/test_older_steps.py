@@ -282,10 +282,28 @@ def test_a_workbook_task_stands_where_it_is_called() -> None:
     assert (score.expects, score.returns, score.timeout, score.memory_bytes) == (("user",), ("score",), 30, 1000000)
 
 
-def test_declared_args_are_defaults_and_null_declares_only() -> None:
+def test_declared_args_are_defaults_under_those_of_the_step_and_the_call() -> None:
     score, _, first, greet = calls()
-    assert score.args == {"user": None, "factor": 2}
-    assert (first.args, greet.args) == ({"name": "Bo"}, {"name": "world"})
+    assert fixture_step("dialects/workbook.yaml", "start").args == {"user": "ann", "factor": 9}
+    assert score.args == {}
+    assert (first.args, first.defaults) == ({"name": "Bo"}, {"name": "world"})
+    assert (greet.args, greet.defaults) == ({}, {"name": "world"})
+
+
+@pytest.mark.parametrize(
+    ("call", "args"),
+    [
+        ("tool: {kind: workbook, name: x}", {}),
+        ("tool: {kind: workbook, name: x, args: null}", {}),
+        ('tool: {kind: workbook, name: x, args: "{{ rows }}"}', {"data": "{{ rows }}"}),
+        ("tool: {kind: workbook, name: x, args: {a: 2, c: 3}}", {"a": 2, "c": 3}),
+        ("tool: {kind: workbook, name: x, args: {a: null, b: 4}}", {"a": None, "b": 4}),
+    ],
+)
+def test_the_args_of_a_call_are_its_own_and_the_declared_ones_its_defaults(call: str, args: dict[str, object]) -> None:
+    workbook = "workbook: [{name: x, args: {a: 1, b: null}, tool: {kind: noop}}]\nworkflow:"
+    task = loaded(framed(f"- {{step: s, {call}}}").replace("workflow:", workbook)).steps[0].tasks[0]
+    assert (task.args, task.defaults) == (args, {"a": 1, "b": None})
 
 
 def test_settings_of_a_call_win_over_those_of_the_workbook_task() -> None:

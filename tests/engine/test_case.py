@@ -330,13 +330,17 @@ def test_an_iterator_step_is_a_loop_over_its_nested_task() -> None:
     assert run.result("start")["results"] == [1, 4, 9]
 
 
-def test_a_workbook_task_is_called_with_its_defaults() -> None:
-    run = Rehearsal(
-        playbook(
-            """
-        - {step: start, tool: workbook, name: add, args: {a: 5}}
-    """,
-            'workbook: [{name: add, args: {a: 1, b: 2}, tool: {kind: noop, result: "{{ a + b }}"}}]',
-        )
-    ).play()
-    assert run.result("start") == 7
+@pytest.mark.parametrize(
+    ("steps", "sum_"),
+    [
+        ("- {step: start, tool: workbook, name: add}", 3),
+        ("- {step: start, tool: workbook, name: add, args: {a: 5}}", 7),
+        ("- {step: start, tool: {kind: workbook, name: add, args: {a: 5}}}", 7),
+        ("- {step: start, tool: {kind: workbook, name: add, args: {a: null, b: 4}}}", 5),
+        ("- {step: x, next: [{step: start, args: {a: 10}}]}\n- {step: start, tool: {kind: workbook, name: add}}", 12),
+    ],
+)
+def test_a_workbook_tasks_declared_args_are_for_what_nobody_gives(steps: str, sum_: int) -> None:
+    workbook = 'workbook: [{name: add, args: {a: 1, b: 2}, tool: {kind: noop, result: "{{ a + b }}"}}]'
+    head = "executor: {spec: {entry_step: x}}\n" if "step: x" in steps else ""
+    assert Rehearsal(playbook(steps, head + workbook)).play().result("start") == sum_

@@ -76,6 +76,18 @@ def test_the_step_result_is_the_last_result_that_is_not_null() -> None:
     assert run.result("start")["n"] == 1
 
 
+def test_the_results_of_the_tasks_are_there_also_when_the_last_one_is_a_list() -> None:
+    run = Rehearsal(
+        playbook("""
+        - step: start
+          tool: [{name: one, kind: noop, result: {n: 1}}, {name: two, kind: noop, result: [4, 5]}]
+          next: after
+        - {step: after, tool: {kind: noop, result: ["{{ start.results.one.n }}", "{{ start[1] }}", "{{ start | length }}", "{{ start }}"]}}
+    """)
+    ).play()
+    assert run.result("after") == [1, 5, 2, [4, 5]]
+
+
 def test_inputs_bind_from_step_token_and_task_and_a_null_hides_nothing() -> None:
     run = Rehearsal(
         playbook("""

@@ -19,8 +19,8 @@ import pytest
 from noetl.errors import ToolError, ToolRefused
 from noetl.settings import Settings, ValueLimits
 from noetl.tools import duckdb as tool
-from noetl.tools.duckdb_attachments import attachments_of, extension_file
-from noetl.tools.duckdb_databases import Database, Session, open_databases
+from noetl.tools.duckdb_attachments import Attachment, attachments_of, extension_file
+from noetl.tools.duckdb_databases import MEMORY, Database, Session, open_databases
 from noetl.tools.tool import Credential
 from noetl.values import encode
 from tests.postgres import Postgres
@@ -177,6 +177,11 @@ async def test_an_executions_database_is_deleted_at_its_end_and_others_stay(run:
     assert await run(query="SELECT * FROM t", context={"execution_id": 2}) == [{"a": 1}]
     with pytest.raises(ToolError, match="t does not exist"):
         await run("SELECT * FROM t", context={"execution_id": 1})
+
+
+async def test_the_end_of_an_execution_without_a_database_is_no_error(make_context: MakeContext) -> None:
+    await make_context().resources.get("duckdb", open_databases)
+    await make_context().resources.end_execution(99)
 
 
 async def test_an_executions_database_survives_a_restart_of_the_node(run: Run, make_context: MakeContext) -> None:
@@ -343,6 +348,19 @@ async def test_a_cancelled_call_has_stopped_what_it_ran(run: Run, make_context: 
     assert await run(query="SELECT * FROM before") == [{"a": 1}]
 
 
+async def test_a_call_that_is_cancelled_twice_has_stopped_all_the_same(run: Run, make_context: MakeContext, tmp_path: Path) -> None:
+    call = asyncio.ensure_future(run(f"COPY (SELECT 1) TO '{tmp_path}/begun'; {ENDLESS}"))
+    await exist(tmp_path / "begun")
+    call.cancel()
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    databases = await make_context().resources.get("duckdb", open_databases)
+    assert await run(query="SELECT 1 AS a") == [{"a": 1}]
+    assert [database.users for database in databases._open.values()] == [0]
+
+
 async def test_a_call_that_is_cancelled_before_it_has_begun_leaves_nothing_open(run: Run, tmp_path: Path) -> None:
     for turns in range(8):
         call = asyncio.ensure_future(run("CREATE TABLE IF NOT EXISTS t (a INTEGER)", database="c.duckdb"))
@@ -443,7 +461,7 @@ async def test_a_write_to_a_table_that_does_not_exist_is_a_database_error(run: R
 
 
 HMAC = Credential("gcs_hmac_local", "hmac", {"key_id": "GOOG1", "secret_key": "hmac-secret's"})
-S3 = Credential("lake", "s3", {"access_key_id": "AKIA", "secret_access_key": "s3-secret", "region": "eu-west-1", "endpoint": "minio:9000"})
+S3 = Credential("lake", "s3", {"access_key_id": "AK", "secret_access_key": "s3", "endpoint": "http://minio:9"})
 PG = Credential("pg_local", "postgres", {"host": "h", "user": "u", "password": "a'b\\c", "database": "d"})
 
 
@@ -473,7 +491,7 @@ PG = Credential("pg_local", "postgres", {"host": "h", "user": "u", "password": "
         (
             "lake",
             {"": S3},
-            "CREATE OR REPLACE TEMPORARY SECRET \"lake\" (TYPE s3, KEY_ID 'AKIA', SECRET 's3-secret', REGION 'eu-west-1', ENDPOINT 'minio:9000')",
+            "CREATE OR REPLACE TEMPORARY SECRET \"lake\" (TYPE s3, KEY_ID 'AK', SECRET 's3', ENDPOINT 'minio:9', URL_STYLE 'path', USE_SSL 'false')",
         ),
     ],
 )
@@ -503,6 +521,46 @@ async def test_a_credential_whose_extension_can_not_be_loaded_is_an_error_that_s
         assert caught.value.kind == "database"
 
 
+def other_database(file: Path) -> Attachment:
+    """An attachment that needs nothing from outside."""
+    return Attachment(alias="other", extension="json", enter=f"ATTACH '{file}' AS other", leave="DETACH DATABASE IF EXISTS other", secrets=())
+
+
+async def until_detached(witness: Session) -> None:
+    while await witness.run(lambda: witness.cursor.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = 'other'").fetchone()):
+        pass
+
+
+@pytest.mark.parametrize("name", [MEMORY, "named.duckdb"])
+async def test_an_attachment_ends_with_the_last_call_that_uses_it(make_context: MakeContext, tmp_path: Path, name: str) -> None:
+    databases = await make_context().resources.get("duckdb", open_databases)
+    attachment = other_database(tmp_path / "other.duckdb")
+    meeting = asyncio.Barrier(5)
+
+    async def use() -> None:
+        async with databases.session(name, 1, tmp_path, [attachment]) as session:
+            await meeting.wait()
+            await session.run(lambda: session.cursor.execute("USE other"))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(use())
+        async with databases.session(name, 1, tmp_path, []) as witness:
+            await meeting.wait()
+            await until_detached(witness)
+
+
+async def test_an_alias_is_for_one_credential_at_a_time(make_context: MakeContext, tmp_path: Path) -> None:
+    databases = await make_context().resources.get("duckdb", open_databases)
+    async with databases.session(MEMORY, 1, tmp_path, [other_database(tmp_path / "a.duckdb")]):
+        with pytest.raises(ToolError, match="another credential") as caught:
+            async with databases.session(MEMORY, 1, tmp_path, [other_database(tmp_path / "b.duckdb")]):
+                pass
+    assert caught.value.retryable
+    async with databases.session(MEMORY, 1, tmp_path, [other_database(tmp_path / "b.duckdb")]):
+        pass
+
+
 @needs_postgres
 async def test_a_postgres_database_is_attached_for_the_time_of_the_call(run: Run, postgres: Postgres) -> None:
     context = {"credentials": {"pg_db": Credential("pg", "postgres", postgres.credential())}}
@@ -524,7 +582,7 @@ async def test_a_server_that_can_not_be_attached_is_a_connection_error_without_i
 
 @needs_httpfs
 async def test_a_secret_lives_as_long_as_its_call(run: Run) -> None:
-    text = "SELECT name, scope FROM duckdb_secrets()"
+    text = "INSTALL httpfs; LOAD httpfs; SELECT name, scope FROM duckdb_secrets()"
     context = {"credentials": {"gcs_secret": HMAC}}
     assert await run(query=text, auth={"gcs_secret": {"scope": "gs://b"}}, context=context) == [{"name": "gcs_secret", "scope": ["gs://b"]}]
     assert await run(query=text) == []

@@ -8,11 +8,18 @@ import datetime as dt
 import gzip
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -457,7 +464,7 @@ async def test_a_connection_that_breaks_is_a_connection_error(run: Run, path: st
     assert (caught.value.kind, caught.value.retryable) == ("connection", True)
 
 
-async def talk(reply: bytes) -> tuple[asyncio.Server, str]:
+async def talk(reply: bytes, tls: ssl.SSLContext | None = None) -> tuple[asyncio.Server, str]:
     """A server that says these bytes whatever it hears."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -465,8 +472,8 @@ async def talk(reply: bytes) -> tuple[asyncio.Server, str]:
         writer.write(reply)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    return server, f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_a_reply_that_is_not_http_is_a_connection_error(run: Run) -> None:
@@ -488,6 +495,30 @@ async def test_a_plain_server_called_with_https_is_a_connection_error(run: Run, 
     with pytest.raises(ToolError, match="no secure connection") as caught:
         await run(server.url.replace("http:", "https:") + "/echo")
     assert (caught.value.kind, caught.value.retryable) == ("connection", False)
+
+
+def self_signed(directory: Path) -> ssl.SSLContext:
+    """A server's context with a certificate for localhost that nobody has reason to trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    today = dt.datetime.now(dt.UTC)
+    unsigned = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), today, today + dt.timedelta(days=1))
+    certificate = unsigned.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(key, hashes.SHA256())
+    file = directory / "server.pem"
+    plain_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(plain_key + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context
+
+
+async def test_a_certificate_is_checked_unless_the_author_says_otherwise(run: Run, tmp_path: Path) -> None:
+    server, url = await talk(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", self_signed(tmp_path))
+    async with server:
+        with pytest.raises(ToolError, match="certificate is not trusted; 'verify_ssl: false'") as caught:
+            await run(url)
+        assert (caught.value.kind, caught.value.retryable) == ("connection", False)
+        assert (await run(url, verify_ssl=False))["data"] == "hi"
 
 
 # Time-outs

@@ -472,8 +472,8 @@ class Overtaken:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, hold: bool) -> None:
         while data := await reader.read(65_536):
-            self._seen += data.count(self._marker) if hold else 0
-            if self._seen >= 2:
+            self._seen += data.count(self._marker)
+            if hold and self._seen >= 2:
                 self.held.set()
                 await self._overtaken.wait()
             writer.write(data)
@@ -488,12 +488,15 @@ async def test_a_request_to_cancel_that_overtakes_its_query_is_repeated(run: Run
     proxy = Overtaken(postgres, "overtaken-query")
     async with await asyncio.start_server(proxy.serve, "127.0.0.1", 0) as server:
         login = Credential("pg", "postgres", {**postgres.credential(), "port": server.sockets[0].getsockname()[1]})
-        call = asyncio.ensure_future(run("DO $$ BEGIN PERFORM pg_sleep(60) /* overtaken-query */; END $$", context={"credentials": {"": login}}))
+        own: dict[str, Any] = {"context": {"credentials": {"": login}}, "pool": {"max_size": 1}}
+        [before] = (await run("SELECT pg_backend_pid()", **own))["rows"]
+        call = asyncio.ensure_future(run("DO $$ BEGIN PERFORM pg_sleep(60) /* overtaken-query */; END $$", **own))
         await proxy.held.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert "active" not in await running(postgres, "overtaken-query")
+        assert (await run("SELECT pg_backend_pid()", **own))["rows"] == [before]  # its connection was not given up
         await make_context().resources.close()
         await proxy.close()
 
@@ -618,6 +621,9 @@ async def test_rows_may_come_as_args_also_by_handle(run: Run, table: str, make_c
     encoded = encode(big)
     write_blob(make_context().resources.artifacts_dir, encoded)
     await run(table="things", context={"args": {"id": 2, "extra": handle_of(big, encoded)}})
+    with pytest.raises(ToolError, match="not in the store any more") as caught:
+        await run(table="things", context={"args": {"id": 3, "extra": handle_of("gone", encode("gone"))}})
+    assert (caught.value.kind, caught.value.extra["code"]) == ("not_found", "REFERENCE_NOT_AVAILABLE")
     assert (await run("SELECT name, extra FROM things ORDER BY id"))["rows"] == [
         {"name": "from args", "extra": None},
         {"name": "nameless", "extra": big},

@@ -24,12 +24,12 @@ def read_sinks(scope: StepScope, node: Node, taken: Iterable[str], data: str | N
     for item in node.items if isinstance(node, Row) else (node,):
         given = scope.read.item(item, "sink")
         task = None if given is None else _task(scope.read, given)
-        made = None if task is None else expanded(scope.read, scope.workbook, task)
+        made = None if task is None else expanded(scope, task)
         if made is None:
             continue
         label = _free(labels)
         labels.add(label)
-        yield read_task(scope, _with_data(made.node, data), Pipeline((label,)), made.workbook)
+        yield read_task(scope, _with_data(made.node, data), Pipeline((label,)), made.workbook, made.declared)
 
 
 def _with_data(task: Map, data: str | None) -> Map:

@@ -13,7 +13,7 @@ from noetl.dsl.tree import Node
 
 
 def read_pipeline(scope: StepScope, tool: Node | None) -> tuple[Task, ...]:
-    found = [(label, expanded(scope.read, scope.workbook, node)) for label, node in shapes(scope.read, tool, scope.name)]
+    found = [(label, expanded(scope, node)) for label, node in shapes(scope.read, tool, scope.name)]
     planned = [(label, task) for label, task in found if task is not None]
     labels = tuple(label for label, _ in planned)
     tasks: list[Task] = []
@@ -24,7 +24,7 @@ def read_pipeline(scope: StepScope, tool: Node | None) -> tuple[Task, ...]:
 
 def read_with_sinks(scope: StepScope, made: Expanded, pipeline: Pipeline, *, taken: set[str]) -> tuple[Task, ...]:
     """A task, and the tasks of the `sink` or `save` in it."""
-    task = read_task(scope, made.node, pipeline, made.workbook)
+    task = read_task(scope, made.node, pipeline, made.workbook, made.declared)
     given = scope.read.either(made.node, ("sink", "save"))
     return (task,) if given is None else (task, *read_sinks(scope, given, taken, stored_by_default(task)))
 

@@ -59,14 +59,16 @@ def read_step(around: Around, name: str, node: Map) -> Step:
     spec = _spec(read, node)
     policy = _policy(read, spec)
     loop_node = read.mapping(node.get("loop"), "loop")
-    scope = StepScope(read, name, _layers(around.spec, spec, loop_node), around.workbook)
+    args = _args(read, node)
+    given = frozenset(key for key, value in args.items() if value is not None)
+    scope = StepScope(read, name, _layers(around.spec, spec, loop_node), around.workbook, given)
     tasks = _tasks(scope, node)
     rules = _rules(scope, node, tasks)
     routes = _routes(read, node, rules, has_end=around.has_end and name not in ("end", around.final_step))
     return Step(
         name=name,
         desc=read.text(node.get("desc") or node.get("description"), "desc") or "",
-        args=_args(read, node),
+        args=args,
         tasks=tasks,
         rules=rules,
         loop=None if loop_node is None else read_loop(read, loop_node, best_effort=read_failure(read, policy)),

@@ -33,8 +33,8 @@ OWN_KEYS: Final = (
 """Keys of a task that are not fields of its tool, unless its kind says so."""
 
 
-def read_task(scope: StepScope, node: Map, pipeline: Pipeline, workbook: str | None = None) -> Task:
-    """The task in a mapping that `shapes` has put in order."""
+def read_task(scope: StepScope, node: Map, pipeline: Pipeline, workbook: str | None = None, declared: Map | None = None) -> Task:
+    """The task in a mapping that `shapes` has put in order. `declared` are the args of the workbook task that it calls."""
     read = scope.read
     name = word(node.get("kind"))
     kind = KINDS[name]
@@ -48,6 +48,7 @@ def read_task(scope: StepScope, node: Map, pipeline: Pipeline, workbook: str | N
         kind=name,
         fields=read_fields(read, name, kind, fields, args),
         args={} if args is None else read.raw(args),
+        defaults={} if declared is None else read.raw(declared),
         timeout=_timeout(scope, name, node, own),
         rules=(*tool_retry(read, node.get("retry")), *_policy(scope, own, pipeline)),
         set=read_sets(read, node, "step"),

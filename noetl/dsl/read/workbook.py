@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
 from noetl.dsl.problem import nearest
 from noetl.dsl.read.reader import Reader
+from noetl.dsl.read.scope import StepScope
 from noetl.dsl.read.shapes import unfolded, with_kind
-from noetl.dsl.tree import Entry, Map, Node, Scalar, is_null, table, word
+from noetl.dsl.tree import Entry, Map, Node, Scalar, entry, is_null, word
 
 _CALL_KEYS: Final = ("args", "spec", "set", "set_ctx", "set_iter", "output", "output_select", "timeout", "timeout_seconds", "retry")
 """What a call of a workbook task may say besides its name."""
@@ -59,37 +59,43 @@ def _task(read: Reader, node: Map) -> Map | None:
 
 
 class Expanded(Struct, frozen=True):
-    """A task, and the name of the workbook task that it was made from, if it was."""
+    """A task; and the name and declared args of the workbook task that it was made from, if it was."""
 
     node: Map
     workbook: str | None = None
+    declared: Map | None = None
 
 
-def expanded(read: Reader, workbook: Mapping[str, Map], node: Map) -> Expanded | None:
+def expanded(scope: StepScope, node: Map) -> Expanded | None:
     """The task itself, or what `{kind: workbook, name: N, ...}` stands for: the workbook's task, with what the call says on top."""
-    return _called(read, workbook, node) if word(node.get("kind")) == "workbook" else Expanded(node)
+    if word(node.get("kind")) != "workbook":
+        return Expanded(node)
+    name = _name(scope, node)
+    if name is None:
+        return None
+    task = scope.workbook[name]
+    declared = task.get("args")
+    if not isinstance(declared, Map) or "table" in task:  # the args of a table write are its rows
+        declared = None
+    own = node.only(_CALL_KEYS)
+    merged = (task if declared is None else task.without("args")).plus(own.entries).plus(_settings(task, own))
+    return Expanded(Map(merged.entries, node.line, node.column, node.path), name, declared)
 
 
-def _called(read: Reader, workbook: Mapping[str, Map], call: Map) -> Expanded | None:
+def _name(scope: StepScope, call: Map) -> str | None:
+    """The name of the workbook task that is called, if there is one."""
     given = call.get("task") or call.get("name")
+    scope.read.keys(call, ("kind", "name", "task", "desc", "description", *_CALL_KEYS), "a workbook call", fatal=False)
     if not isinstance(given, Scalar) or is_null(given):
-        read.error(call, "workbook needs 'task' or 'name'", key="name")
+        scope.read.error(call, "workbook needs 'task' or 'name'", key="name")
         return None
-    if given.text not in workbook:
-        read.error(given, f"workbook task '{given.text}' is not defined", key="name", hint=nearest(given.text, workbook))
+    if given.text not in scope.workbook:
+        scope.read.error(given, f"workbook task '{given.text}' is not defined", key="name", hint=nearest(given.text, scope.workbook))
         return None
-    read.keys(call, ("kind", "name", "task", "desc", "description", *_CALL_KEYS), "a workbook call", fatal=False)
-    task = workbook[given.text]
-    own = call.only(_CALL_KEYS)
-    merged = task.plus(own.entries)
-    for key in ("args", "spec"):
-        merged = _overlaid(merged, key, task.get(key), own.get(key))
-    return Expanded(Map(merged.entries, call.line, call.column, call.path), given.text)
+    return given.text
 
 
-def _overlaid(merged: Map, key: str, below: Node | None, above: Node | None) -> Map:
-    """With the mapping under `key` overlaid; null in a call declares, and hides nothing."""
-    if not isinstance(below, Map) or not isinstance(above, Map):
-        return merged
-    said = {name: item for name, item in above.entries.items() if name not in below or not is_null(item.value)}
-    return merged.plus({key: Entry(above.line, above.column, table({**below.entries, **said}, above))})
+def _settings(task: Map, call: Map) -> dict[str, Entry]:
+    """The `spec` of the task, overlaid with that of the call."""
+    below, above = task.get("spec"), call.get("spec")
+    return {"spec": entry(below.plus(above.entries), above)} if isinstance(below, Map) and isinstance(above, Map) else {}

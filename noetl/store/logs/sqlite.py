@@ -189,6 +189,11 @@ class SqliteShards:
             lambda connection: connection.execute(f"{_FENCE} where id = ? and epoch = ?", (shard.id, shard.epoch))  # noqa: S608  a constant
         )
 
+    async def is_ours(self, shard: Shard) -> bool:
+        return await self._database.read(
+            lambda connection: connection.execute("select 1 from shards where id = ? and epoch = ?", (shard.id, shard.epoch)).fetchone() is not None
+        )
+
     async def adopt(self, execution_id: int, into: Shard, is_alive: IsAlive) -> None:
         def move(connection: Connection) -> None:
             row = connection.execute("select root_id, shard from executions where id = ?", (execution_id,)).fetchone()

@@ -31,12 +31,15 @@ def insert_appends(connection: sqlite3.Connection, appends: Sequence[Append]) ->
     """Insert what may be inserted; the error of each of the others, by position."""
     errors: dict[int, StoreError] = {}
     epochs = _epochs(connection, appends)
+    shards = _shards(connection, appends)
     allowed: list[int] = []
     for position, append in enumerate(appends):
-        if epochs.get(append.shard) == append.epoch:
-            allowed.append(position)
-        else:
+        if epochs.get(append.shard) != append.epoch:
             errors[position] = Fenced(f"shard {append.shard} was taken over: epoch {append.epoch} is over")
+        elif shards.get(append.execution_id, append.shard) != append.shard:
+            errors[position] = Fenced(f"execution {append.execution_id} is no longer in shard {append.shard}")
+        else:
+            allowed.append(position)
     inserted = _insert_events(connection, [appends[position] for position in allowed])
     for position in allowed:
         append = appends[position]
@@ -51,6 +54,17 @@ def _epochs(connection: sqlite3.Connection, appends: Sequence[Append]) -> dict[i
     shards = {append.shard for append in appends}
     marks = ", ".join("?" * len(shards))
     return dict(connection.execute(f"select id, epoch from shards where id in ({marks})", tuple(shards)))  # noqa: S608  question marks only
+
+
+def _shards(connection: sqlite3.Connection, appends: Sequence[Append]) -> dict[int, int]:
+    """Which shard each execution that has a row is in."""
+    found: dict[int, int] = {}
+    ids = [append.execution_id for append in appends if append.created is None]
+    for start in range(0, len(ids), _MAX_ROWS):
+        chunk = ids[start : start + _MAX_ROWS]
+        marks = ", ".join("?" * len(chunk))
+        found.update(connection.execute(f"select id, shard from executions where id in ({marks})", chunk))  # noqa: S608  question marks only
+    return found
 
 
 def _insert_events(connection: sqlite3.Connection, appends: Sequence[Append]) -> set[tuple[int, int]]:
