@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -92,12 +93,17 @@ def to_input(input_type: type[msgspec.Struct], fields: Mapping[str, Any], kind: 
     Raises:
         ToolRefused: a required field is missing, or a value has the wrong type.
     """
-    known = {field.encode_name for field in msgspec.structs.fields(input_type)}
+    known = _field_names(input_type)
     given = {name: value for name, value in fields.items() if name in known}
     try:
         return msgspec.convert(given, input_type, strict=False), sorted(set(fields) - known)
     except msgspec.ValidationError as error:
         raise ToolRefused(f"{kind}: {error}") from error
+
+
+@functools.cache
+def _field_names(struct: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(struct))
 
 
 def check_expected(order: Order, args: Mapping[str, Any]) -> None:

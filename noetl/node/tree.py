@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,8 +120,9 @@ class Toolbox(AsyncActor[Any]):
         cache = ValueCache(store.artifacts_dir, store.log, resources.run_blocking, parts.secrets.open_leaf)
         library = Library(store.catalog, tuple(Path(root) for root in parts.settings.playbook_path))
 
-        def base_dirs(order: Order) -> tuple[Path, ...]:
-            folder = library.folder_of(order.net)
+        @functools.cache
+        def base_dirs(net: str) -> tuple[Path, ...]:
+            folder = library.folder_of(net)
             return tuple(dict.fromkeys(path for path in (Path.cwd(), folder, *library.roots) if path is not None))
 
         caller = Caller(
@@ -130,7 +132,7 @@ class Toolbox(AsyncActor[Any]):
             secrets=parts.secrets,
             settings=parts.settings,
             clock=parts.clock,
-            base_dirs=base_dirs,
+            base_dirs=lambda order: base_dirs(order.net),
             log=run_log.write,
         )
         serves = {name: frozenset(pool.tools) for name, pool in parts.profile.pools.items()}

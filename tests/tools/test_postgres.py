@@ -13,6 +13,7 @@ import pytest
 from noetl.errors import ToolError, ToolRefused
 from noetl.settings import Settings, ValueLimits
 from noetl.tools import postgres as tool
+from noetl.tools import postgres_pool
 from noetl.tools.tool import Credential
 from noetl.values import encode, handle_of
 from tests.postgres import Postgres
@@ -401,6 +402,26 @@ async def test_a_credential_that_can_not_be_used_says_why(run: Run, data: dict[s
 async def test_calls_share_the_connections_of_a_pool_and_wait_for_one(run: Run) -> None:
     results = await asyncio.gather(*(run("SELECT pg_backend_pid() AS pid, pg_sleep(0.01)", pool={"max_size": 2}) for _ in range(8)))
     assert len({result["rows"][0]["pid"] for result in results}) <= 2
+
+
+async def test_a_connection_is_opened_when_it_is_needed_and_closed_when_it_is_idle(
+    make_context: MakeContext, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_pool, "IDLE_S", 0.01)
+    login = Credential("pg", "postgres", postgres.credential("template1"))  # nobody else uses that database
+    pool = await postgres_pool.open_pool(make_context().resources, login)
+    assert await connected(postgres, "template1") == 0
+    async with pool.session("SELECT"):
+        assert await connected(postgres, "template1") == 1
+    while await connected(postgres, "template1"):
+        pass
+
+
+async def connected(postgres: Postgres, database: str) -> int:
+    connection = await asyncpg.connect(postgres.dsn())
+    count = await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE datname = $1", database)
+    await connection.close()
+    return int(count)
 
 
 async def test_a_bound_of_the_pool_that_is_no_number_is_refused(run: Run) -> None:

@@ -1,7 +1,7 @@
 """The one writer of a SQLite store: appends that wait together become one transaction.
 
-A lone append on a quiet loop is committed inline, which saves two thread switches; when several wait, or another process holds the file, the writer
-thread does it while the loop goes on and gathers the next batch. There is no timer.
+A lone append on a quiet loop and a quick disk is committed inline, which saves two thread switches; when several wait, the disk is slow, or another
+process holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from noetl.errors import LogUnavailable
 from noetl.store.log import Append, Done
 from noetl.store.logs.sqlite_append import insert_appends
 
+_QUICK_S: Final = 0.0005
+"""A disk on which commits take longer is waited for by the writer thread, while the loop goes on and gathers the next batch."""
+_WEIGHT: Final = 0.2
 _LOCK_RETRY_S: Final = 0.002
 _LOCK_RETRY_MAX_S: Final = 0.05
 
@@ -74,6 +77,8 @@ class Writer:
         self._batches: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._threaded = threaded
+        self._commit_s = 0.0
+        """How long a commit takes of late."""
         self._drained: asyncio.Future[None] | None = None
 
     def submit(self, job: Job) -> None:
@@ -109,7 +114,7 @@ class Writer:
         jobs, self._waiting = self._waiting, []
         if not self._threaded:
             self._answer(commit(self._connection, jobs, wait_s=0.0))
-        elif len(jobs) == 1 and (outcomes := self._commit_inline(jobs)) is not None:
+        elif len(jobs) == 1 and self._commit_s < _QUICK_S and (outcomes := self._commit_inline(jobs)) is not None:
             self._answer(outcomes)
         else:
             self._hand_over(jobs)
@@ -122,7 +127,13 @@ class Writer:
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 return None
             return [job.tell(unavailable(error)) for job in jobs]
-        return _commit_begun(self._connection, jobs)
+        started = time.perf_counter()
+        outcomes = _commit_begun(self._connection, jobs)
+        self._took(time.perf_counter() - started)
+        return outcomes
+
+    def _took(self, seconds: float) -> None:
+        self._commit_s += (seconds - self._commit_s) * _WEIGHT
 
     def _hand_over(self, jobs: list[Job]) -> None:
         self._busy = True
@@ -133,11 +144,13 @@ class Writer:
 
     def _work(self) -> None:
         while (jobs := self._batches.get()) is not None:
+            started = time.perf_counter()
             outcomes = commit(self._connection, jobs, wait_s=self._lock_wait_s)
-            self._loop.call_soon_threadsafe(self._committed, outcomes)
+            self._loop.call_soon_threadsafe(self._committed, outcomes, time.perf_counter() - started)
 
-    def _committed(self, outcomes: list[Outcome]) -> None:
+    def _committed(self, outcomes: list[Outcome], seconds: float) -> None:
         self._busy = False
+        self._took(seconds)
         self._answer(outcomes)
         if self._waiting and not self._armed:
             self._armed = True
