@@ -91,6 +91,8 @@ class Attempts:
         self._set_alarm(now, ctx)
 
     def start_due(self, program: Program, state: State, ctx: Context[ExecutionInbox]) -> None:
+        """The alarm has gone off. Timers are coarser than the clock: what is due in a moment gets another."""
+        self._alarm = None
         self.start(list(self._due), program, state, ctx)
 
     def stop(self, state: State, ctx: Context[ExecutionInbox], *, running: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from noetl.actors.loop import Runtime
 from noetl.actors.ref import Ref
-from noetl.clock import SystemClock
+from noetl.clock import Clock, SystemClock
 from noetl.engine.client import LocalClient
 from noetl.errors import LogUnavailable, NoetlError
 from noetl.ids import ExecutionIds
@@ -48,7 +48,7 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running_node(
-    profile: Profile, settings: Settings, *, home: Path, store: str | None, environment: Mapping[str, str]
+    profile: Profile, settings: Settings, *, home: Path, store: str | None, environment: Mapping[str, str], clock: Clock | None = None
 ) -> AsyncIterator[Node]:
     """Boot a node, and stop it at the end.
 
@@ -60,18 +60,18 @@ async def running_node(
     sys.setswitchinterval(0.0001)  # a busy loop must not starve the store's writer thread
     if store == MEMORY:
         with tempfile.TemporaryDirectory(prefix="noetl-") as directory:
-            async with _running(profile, settings, Path(directory), None, environment) as node:
+            async with _running(profile, settings, Path(directory), None, environment, clock or SystemClock()) as node:
                 yield node
     else:
-        async with _running(profile, settings, *store_place(home, store), environment) as node:
+        async with _running(profile, settings, *store_place(home, store), environment, clock or SystemClock()) as node:
             yield node
 
 
 @contextlib.asynccontextmanager
 async def _running(
-    profile: Profile, settings: Settings, directory: Path, file: Path | None, environment: Mapping[str, str]
+    profile: Profile, settings: Settings, directory: Path, file: Path | None, environment: Mapping[str, str], clock: Clock
 ) -> AsyncIterator[Node]:
-    clock, probe = SystemClock(), Probe()
+    probe = Probe()
     runtime = Runtime(clock, probe)
     node_id = f"run-{secrets.token_hex(4)}"
     parts = Parts(

@@ -84,9 +84,9 @@ PIECES = st.one_of(
 
 
 def meaning(text: str) -> list[str]:
-    """The text's pieces without comments, white space between them, and semicolons."""
+    """The text's pieces without comments, white space around them, and semicolons."""
     pieces = [(token.kind, text[token.start : token.end]) for token in tokens(text)]
-    bare = ["".join(piece.split()) if kind == "other" else piece for kind, piece in pieces if kind != "comment"]
+    bare = ["".join(piece.split()) if kind == "other" else piece.strip() for kind, piece in pieces if kind != "comment"]
     return [piece for piece in bare if piece not in {"", ";"}]
 
 
