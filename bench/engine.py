@@ -1,6 +1,6 @@
 """Steps per second, and what one execution costs, beside a bare SQLite loop on the same disk in the same run.
 
-    python bench/engine.py [--json]
+python bench/engine.py [--json]
 """
 
 from __future__ import annotations

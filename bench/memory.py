@@ -1,6 +1,6 @@
 """Resident memory: of a run while one step waits, and of 10,000 executions that each wait an hour for a retry.
 
-    python bench/memory.py [--json]
+python bench/memory.py [--json]
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ power loss. Any number of processes may write and read the same root.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -40,7 +41,7 @@ def write_blob(root: Path, data: bytes | memoryview) -> str:
     if _touch(path, len(data)):
         _sync_directory(path.parent)  # another writer may have renamed it and not got to this yet
         return content_hash
-    _make_directory(path.parent)
+    make_directory(path.parent)
     temporary = path.with_name(f".{content_hash}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         _write_synced(temporary, data)
@@ -89,10 +90,20 @@ def _write_synced(path: Path, data: bytes | memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def _make_directory(directory: Path) -> None:
-    if not directory.is_dir():
-        directory.mkdir(parents=True, exist_ok=True)
-        _sync_directory(directory.parent)
+def make_directory(directory: Path) -> None:
+    """Make a directory and those above it, so that they survive a power loss. One that is there is left as it is.
+
+    Raises:
+        OSError: what is there is no directory, or none can be made.
+    """
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    try:
+        directory.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from None
+    _sync_directory(directory.parent)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,8 +1,8 @@
 """What an execution's log holds: one closed union, in the past tense. docs/reference/events.md lists the names.
 
 Events carry rendered values, so that recovery folds them and decides nothing again. `run` numbers the firings of steps within the execution, from 1;
-`index` is the iteration within the run (0 where the step has no loop, -1 for what a loop does as a whole); `task` is a label; `attempt` counts from 1.
-Values may be handles (`noetl.values`). A field added later has a default; readers skip fields they do not know.
+`index` is the iteration within the run (0 where the step has no loop, -1 for what a loop does as a whole); `task` is a label; `attempt` counts from
+1. Values may be handles (`noetl.values`). A field added later has a default; readers skip fields they do not know.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from noetl.values import pack_leaf, unpack_leaf
 
 Value = Any
 Boundary = Literal["task", "enter", "call", "exit", "loop"]
-"""Where rules are read. task: a task's policy after its call. The others are the step's rules: before the first call, after each call, after the last,
-after the loop."""
+"""Where rules are read. task: a task's policy after its call. The others are the step's rules: before the first call, after each call, after the
+last, after the loop."""
 Phase = Literal["pending", "running", "waiting", "completed", "failed", "cancelled"]
 
 
@@ -187,7 +187,8 @@ class FrameEvent(StepEvent, frozen=True, kw_only=True):
 
 
 class TaskScheduled(FrameEvent, frozen=True, kw_only=True):
-    """What runs next in the pipeline. `call` counts deliberate repeats; `sink` is the position (rule, action) of a sink instead of a task of the pipeline."""
+    """What runs next in the pipeline. `call` counts deliberate repeats; `sink` is the position (rule, action) of a sink instead of a task of the
+    pipeline."""
 
     task: str
     attempt: int = 1

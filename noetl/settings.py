@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
 
 
 class ValueLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes of encoded values, in bytes."""
 
-    inline_max_bytes: int = 65_536
+    inline_max_bytes: Count = 65_536
     """Above this a value is kept in the artifact store and a handle travels."""
-    result_max_bytes: int = 268_435_456
+    result_max_bytes: Count = 268_435_456
     """Above this a result fails its attempt."""
 
 
 class PythonSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The processes that run the author's code."""
 
-    processes: int | None = None
+    processes: Count | None = None
     """How many at most; None: as many as cores."""
-    calls_per_process: int = 1_000
-    memory_bytes: int = 2_147_483_648
+    calls_per_process: Count = 1_000
+    memory_bytes: Count = 2_147_483_648
     """Resident memory of one call's process, unless the task says otherwise."""
-    timeout_s: float = 300.0
-    log_max_bytes: int = 1_048_576
+    timeout_s: Seconds = 300.0
+    log_max_bytes: Count = 1_048_576
     """Captured output of one attempt; what is beyond is counted and dropped."""
 
 
 class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    snapshot_every: int = 1_000
+    snapshot_every: Count = 1_000
     """Events of one execution between two snapshots."""
-    lock_wait_s: float = 30.0
+    lock_wait_s: Seconds = 30.0
     """How long an append waits for another process that holds the SQLite file."""
     durability: Literal["full", "normal"] = "full"
     """`normal` gives up: the last commits before a power loss. A kill -9 loses nothing under either."""
 
 
 class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    passivate_after_s: float = 30.0
+    passivate_after_s: Seconds = 30.0
     """An execution that has nothing to do for at least this long leaves memory and is woken by the store."""
-    inbox_poll_s: float = 0.5
+    inbox_poll_s: Seconds = 0.5
     """How often the store is asked for messages from other processes."""
 
 
@@ -58,5 +61,3 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """A JSON file: a list of {name, type, data}."""
     env_allow: tuple[str, ...] = ()
     """Environment variables that playbooks and their code may read."""
-    allow_shell: bool = False
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"

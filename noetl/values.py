@@ -166,7 +166,7 @@ def handle_of(value: Any, encoded: bytes | memoryview, *, tier: str = "disk", se
     if isinstance(value, dict):
         names = tuple(value) if len(value) <= _MAX_NAMES else None
         visible = _small_entries(value, select)
-    shape = {dict: "map", list: "list", str: "text"}.get(type(value), "other")
+    shape = "map" if isinstance(value, dict) else "list" if isinstance(value, list) else "text" if isinstance(value, str) else "other"
     return Handle(
         HandleData(
             hash=content_hash(encoded),

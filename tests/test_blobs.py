@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noetl.blobs import blob_path, read_blob, write_blob
+from noetl.blobs import blob_path, make_directory, read_blob, write_blob
 from noetl.errors import LogCorrupt, NotFound
 
 HELLO_HASH = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -144,3 +144,18 @@ def test_a_writer_that_is_killed_leaves_whole_blobs_only(tmp_path: Path) -> None
     assert len(blobs) >= 19
     for path in blobs:
         read_blob(tmp_path, path.name)
+
+
+def test_a_directory_is_made_with_those_above_it_and_one_that_is_there_is_left(tmp_path: Path) -> None:
+    make_directory(tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "file").touch()
+    make_directory(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b" / "file").exists()
+
+
+def test_no_directory_is_made_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError) as caught:
+            make_directory(path)
+        assert caught.value.filename == str(tmp_path / "file")

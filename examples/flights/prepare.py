@@ -12,7 +12,9 @@ from typing import Any
 
 def main(out: str | None, execution_id: str) -> dict[str, Any]:
     """The folder for results, the files of the tables, and a free port."""
-    folder = Path(out) if out else Path(__file__).parent / "out"  # a step runs in an empty directory of its own, so paths are absolute
+    folder = Path(out) if out else Path(__file__).parent / "out"
+    if not folder.is_absolute():
+        raise ValueError(f"out must be an absolute path, not {out}: a step runs in an empty directory of its own")
     folder.mkdir(parents=True, exist_ok=True)
     data = package_data()
     flights = unpacked(data / "flights.csv.zip", folder / "flights.csv", execution_id)

@@ -7,8 +7,8 @@
                 case Increment(by): self.count += by
                 case Read(reply): reply.send(self.count)
 
-`Actor` has plain methods and runs without a task: it must not block. `AsyncActor` has coroutines and owns a task while it has something to do. The names are
-OTP's (docs/reference/runtime.md says where the semantics differ).
+`Actor` has plain methods and runs without a task: it must not block. `AsyncActor` has coroutines and owns a task while it has something to do. The
+names are OTP's (docs/reference/runtime.md says where the semantics differ).
 """
 
 from __future__ import annotations

@@ -514,6 +514,8 @@ class Cell(Ref[M]):
         """Become nothing but a role."""
         mailbox, ties = self._mailbox, self._ties
         self._state = _DEAD
+        for child in self._children or ():  # nobody can start them again under these refs
+            self.runtime.registry.drop(child)
         self.actor = self._context = self._task = self._mailbox = self._system = None
         self._children = self._reason = self._ties = None
         if mailbox is not None:

@@ -15,9 +15,11 @@ class Registry:
     def __init__(self) -> None:
         self._names: dict[str, Ref[Any]] = {}
         self._groups: dict[str, dict[Ref[Any], None]] = {}
+        self._held: dict[Ref[Any], tuple[set[str], set[str]]] = {}
+        """Names and groups of each ref that has any."""
 
     def register(self, name: str, ref: Ref[Any]) -> None:
-        """Give a ref a name. A name is free again when its ref is forgotten by its parent.
+        """Give a ref a name. It keeps it while it restarts; the name is free again when its parent forgets the ref, or ends.
 
         Raises:
             CallError: another ref has the name.
@@ -25,9 +27,12 @@ class Registry:
         holder = self._names.setdefault(name, ref)
         if holder is not ref:
             raise CallError(f"the name '{name}' belongs to {holder.path}")
+        self._of(ref)[0].add(name)
 
     def unregister(self, name: str) -> None:
-        self._names.pop(name, None)
+        ref = self._names.pop(name, None)
+        if ref is not None:
+            self._of(ref)[0].discard(name)
 
     def find(self, name: str) -> Ref[Any] | None:
         return self._names.get(name)
@@ -45,12 +50,15 @@ class Registry:
 
     def join(self, group: str, ref: Ref[Any]) -> None:
         self._groups.setdefault(group, {})[ref] = None
+        self._of(ref)[1].add(group)
 
     def leave(self, group: str, ref: Ref[Any]) -> None:
         members = self._groups.get(group, {})
         members.pop(ref, None)
         if not members:
             self._groups.pop(group, None)
+        if ref in self._held:
+            self._held[ref][1].discard(group)
 
     def members(self, group: str) -> Iterator[Ref[Any]]:
         """Those of the group that are running, in the order of joining."""
@@ -65,7 +73,11 @@ class Registry:
 
     def drop(self, ref: Ref[Any]) -> None:
         """Forget a ref that is gone for good."""
-        for name in [name for name, holder in self._names.items() if holder is ref]:
+        names, groups = self._held.pop(ref, (set(), set()))
+        for name in names:
             del self._names[name]
-        for group in [group for group, members in self._groups.items() if ref in members]:
+        for group in groups:
             self.leave(group, ref)
+
+    def _of(self, ref: Ref[Any]) -> tuple[set[str], set[str]]:
+        return self._held.setdefault(ref, (set(), set()))

@@ -6,17 +6,18 @@ import asyncio
 import os
 from typing import Final
 
-from noetl.cli.executions import open_store
+from noetl.cli.stores import open_store, row_of
 from noetl.engine.client import encode_cancel
-from noetl.errors import NotAllowed, NotFound
+from noetl.engine.effects import ENDED
+from noetl.errors import NotAllowed
 from noetl.ids import ExecutionId
-from noetl.node.boot import running_node, store_place
+from noetl.node.boot import running_node
 from noetl.node.incarnation import is_alive
-from noetl.node.profile import home_dir, load_profile, load_settings
-from noetl.store.log import ExecutionRow, InboxRow
+from noetl.node.place import home_dir
+from noetl.node.profile import load_profile, load_settings
+from noetl.store.log import InboxRow
 from noetl.store.store import Store
 
-_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 _WATCH_S: Final = 15.0
 _LOOK_S: Final = 0.1
 
@@ -26,34 +27,30 @@ async def cancel_execution(execution_id: ExecutionId, reason: str, store: str | 
 
     Raises:
         NotFound: no such execution.
-        NotAllowed: it has ended.
+        NotAllowed: it has ended; or it is the child of one whose process is gone.
     """
-    directory, file = store_place(home_dir(os.environ), store)
-    if not file.exists():
-        raise NotFound(f"there is no store {file}")
-    async with open_store(directory, file) as opened:
-        row = await _row(opened, execution_id)
-        if row.status in _ENDED:
+    async with open_store(store) as opened:
+        row = await row_of(opened, execution_id)
+        if row.status in ENDED:
             raise NotAllowed(f"execution {execution_id} is {row.status} already")
-        await opened.inbox.put(InboxRow(execution_id, "cancel", encode_cancel(reason)))
         owner = await opened.shards.owner_of(execution_id)
-        if owner is not None and is_alive(owner):
+        is_live = owner is not None and is_alive(owner)
+        if not is_live and row.parent_id is not None:
+            raise NotAllowed(f"execution {execution_id} is a child of {row.parent_id}, whose process is gone: cancel {row.root_id}")
+        for member in await opened.executions.family(execution_id):
+            if not is_live and member.status not in ENDED:  # so that no child goes on before its parent gets to it
+                await opened.inbox.put(InboxRow(member.id, "cancel", encode_cancel(reason)))
+        if is_live:
+            await opened.inbox.put(InboxRow(execution_id, "cancel", encode_cancel(reason)))
             return await _watch(opened, execution_id)
     return await _end_here(execution_id, store)
-
-
-async def _row(store: Store, execution_id: ExecutionId) -> ExecutionRow:
-    row = await store.executions.execution(execution_id)
-    if row is None:
-        raise NotFound(f"there is no execution {execution_id} in this store")
-    return row
 
 
 async def _watch(store: Store, execution_id: ExecutionId) -> str:
     """Wait for the owner to do it."""
     for _ in range(int(_WATCH_S / _LOOK_S)):
-        row = await _row(store, execution_id)
-        if row.status in _ENDED:
+        row = await row_of(store, execution_id)
+        if row.status in ENDED:
             return row.status
         await asyncio.sleep(_LOOK_S)
     return "cancelling"

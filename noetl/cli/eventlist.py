@@ -12,6 +12,8 @@ from noetl.store.log import StoredAppend
 from noetl.values import Handle, Sealed
 
 _COLUMNS: Final = frozenset({"step", "index", "attempt"})
+_IDS: Final = frozenset({"child", "execution_id"})
+"""Whole numbers that JavaScript would round: written as text."""
 
 
 def event_list(rows: Iterable[StoredAppend]) -> Iterator[dict[str, Any]]:
@@ -32,7 +34,7 @@ def _append_data(row: StoredAppend, loops: set[int]) -> Iterator[dict[str, Any]]
             "step": getattr(event, "step", None),
             "iteration": event.index if isinstance(event, FrameEvent) and event.run in loops and event.index >= 0 else None,
             "attempt": getattr(event, "attempt", None),
-            "data": {name: shown(getattr(event, name)) for name in event.__struct_fields__ if name not in _COLUMNS},
+            "data": {name: item for name, item in _fields(event).items() if name not in _COLUMNS},
         }
 
 
@@ -42,9 +44,12 @@ def shown(value: Any) -> Any:
     if isinstance(value, Sealed):
         return value.display
     if isinstance(value, msgspec.Struct):
-        return {name: shown(getattr(value, name)) for name in value.__struct_fields__}
+        return _fields(value)
     if isinstance(value, dict):
         return {key: shown(item) for key, item in value.items()}
     return [shown(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+def _fields(struct: msgspec.Struct) -> dict[str, Any]:
+    values = ((name, getattr(struct, name)) for name in struct.__struct_fields__)
+    return {name: str(value) if name in _IDS else shown(value) for name, value in values}

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Coroutine
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from noetl.cli.stores import in_store, or_fail, row_of, store_option
+
 if TYPE_CHECKING:
+    from noetl.engine.report import Report, StepReport
+    from noetl.engine.state import State
     from noetl.ids import ExecutionId
+    from noetl.store.lease import Owner
     from noetl.store.log import ExecutionRow
     from noetl.store.store import Store
 
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_SWEEP_AGE_S = 3_600.0
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_SWEEP_AGE_S: Final = 3_600.0
+_OPEN: Final = ("pending", "running", "waiting")
+_STATUSES: Final = (*_OPEN, "completed", "failed", "cancelled")
 
-store_option = click.option("--store", metavar="PATH", help="The store. Default: noetl.db in NOETL_HOME (./.noetl).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
@@ -46,71 +48,66 @@ def executions() -> None:
 
 
 @executions.command("list")
-@click.option("--status", help="Only executions with this status.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only executions with this status.")
 @click.option("--path", help="Only executions of this playbook.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1))
 @json_option
 @store_option
-def list_(status: str | None, path: str | None, limit: int, as_json: bool, store: str | None) -> None:  # noqa: FBT001
-    """List executions, newest first."""
+def list_(status: str | None, path: str | None, limit: int, as_json: bool, store: str | None) -> None:
+    """List executions, newest first. Sub-playbooks are shown with their parents."""
 
-    async def work(opened: Store) -> list[ExecutionRow]:
-        return await opened.executions.list_executions(limit=limit, status=status, path=path)
+    async def work(opened: Store) -> list[tuple[ExecutionRow, bool]]:
+        rows = await opened.executions.list_executions(limit=limit, status=status, path=path)
+        return [(row, row.status in _OPEN and await _live_owner(opened, row) is None) for row in rows]
 
-    rows = _in_store(store, work, missing=[])
+    rows: list[tuple[ExecutionRow, bool]] = in_store(store, work, missing=[])
     if as_json:
-        _print_json([_row_data(row) for row in rows])
+        _print_json([_row_data(row) for row, _ in rows])
         return
-    for row in rows:
-        click.echo(f"{row.id}  {row.status:<9}  {_local(row.requested_at)}  {_duration(row):>9}  {row.path}")
+    for row, is_orphan in rows:
+        note = "  (its process is gone)" if is_orphan else ""
+        click.echo(f"{row.id}  {row.status:<9}  {_local(row.requested_at)}  {_duration(row):>9}  {row.path}{note}")
 
 
 @executions.command()
 @click.argument("execution", type=ID)
 @json_option
 @store_option
-def show(execution: ExecutionId, as_json: bool, store: str | None) -> None:  # noqa: FBT001
+def show(execution: ExecutionId, as_json: bool, store: str | None) -> None:
     """Show one execution: its steps, results and errors."""
     from noetl.engine.report import to_json
 
-    async def work(opened: Store) -> tuple[Any, ExecutionRow, Any]:
+    async def work(opened: Store) -> tuple[Report, State, list[ExecutionRow], Owner | None]:
         from noetl.engine.recovery import folded
 
         found = await folded(opened, execution)
-        return await _report(opened, found.state), found.row, found.state
+        family = await opened.executions.family(found.row.root_id)
+        return await _report(opened, found.state), found.state, [found.row, *_children(family, execution)], await _live_owner(opened, found.row)
 
-    report, row, state = _in_store(store, work)
+    report, state, rows, owner = in_store(store, work)
     if as_json:
         click.echo(to_json(report))
-        return
-    click.echo(f"execution {row.id}  {row.path}\nstatus    {row.status}{'' if row.error is None else ': ' + row.error}\nstarted   {_local(row.requested_at)}")
-    for name, step in report.steps.items():
-        about = state.steps[name]
-        seconds = "" if about.ended_at is None or about.started_at is None else f"{(about.ended_at - about.started_at).total_seconds():.2f} s"
-        runs = f"  ×{step.runs}" if step.runs > 1 else ""
-        click.echo(f"  {step.status:<9} {name}{runs}  {seconds}")
-        _show_outcome(step)
+    else:
+        _show(report, state, rows, owner)
 
 
 @executions.command()
 @click.argument("execution", type=ID)
 @json_option
 @store_option
-def events(execution: ExecutionId, as_json: bool, store: str | None) -> None:  # noqa: FBT001
+def events(execution: ExecutionId, as_json: bool, store: str | None) -> None:
     """Show the log of one execution, event by event (docs/reference/events.md)."""
     from noetl.cli.eventlist import event_list
 
     async def work(opened: Store) -> list[dict[str, Any]]:
-        from noetl.errors import NotFound
         from noetl.store.log import check_chain
 
+        await row_of(opened, execution)
         rows = await opened.log.read(execution)
-        if not rows and await opened.executions.execution(execution) is None:
-            raise NotFound(f"there is no execution {execution} in this store")
         check_chain(rows)
         return list(event_list(rows))
 
-    found = _in_store(store, work)
+    found = in_store(store, work)
     if as_json:
         _print_json(found)
         return
@@ -126,19 +123,16 @@ def events(execution: ExecutionId, as_json: bool, store: str | None) -> None:  #
 @click.argument("step", required=False)
 @json_option
 @store_option
-def logs(execution: ExecutionId, step: str | None, as_json: bool, store: str | None) -> None:  # noqa: FBT001
+def logs(execution: ExecutionId, step: str | None, as_json: bool, store: str | None) -> None:
     """Show what the code of an execution has printed, of all steps or one."""
     from noetl.cli.live import prefixed
-    from noetl.node.runlog import read_log
+    from noetl.node.runlog import LogLine, read_log
 
-    async def work(opened: Store) -> list[Any]:
-        from noetl.errors import NotFound
-
-        if await opened.executions.execution(execution) is None:
-            raise NotFound(f"there is no execution {execution} in this store")
+    async def work(opened: Store) -> list[LogLine]:
+        await row_of(opened, execution)
         return list(read_log(opened.logs_dir, execution, step))
 
-    lines = _in_store(store, work)
+    lines = in_store(store, work)
     if as_json:
         _print_json(lines)
         return
@@ -151,10 +145,13 @@ def logs(execution: ExecutionId, step: str | None, as_json: bool, store: str | N
 @click.option("--reason", default="cancelled by the user", show_default=True)
 @store_option
 def cancel(execution: ExecutionId, reason: str, store: str | None) -> None:
-    """Cancel an execution, wherever it runs. One that nobody runs any more is ended here."""
+    """Cancel an execution, wherever it runs. One that nobody runs any more is ended here.
+
+    Exit status: 0 it is cancelled, or its process is at it; 1 it ended in another way; 2 there is no such execution, or it had ended before.
+    """
     from noetl.cli.cancelling import cancel_execution
 
-    status = _run(lambda: cancel_execution(execution, reason, store))
+    status = or_fail(lambda: cancel_execution(execution, reason, store))
     click.echo(f"execution {execution} {status}")
     raise SystemExit(0 if status in ("cancelled", "cancelling") else 1)
 
@@ -163,79 +160,49 @@ def cancel(execution: ExecutionId, reason: str, store: str | None) -> None:
 @click.option("--older-than", "age", required=True, metavar="AGE", help="Such as 30d, 12h, 90m.")
 @store_option
 def prune(age: str, store: str | None) -> None:
-    """Delete executions that ended that long ago, with their logs, results and state."""
+    """Delete executions that ended that long ago, with their logs, results and state.
+
+    One that has not ended is kept, and so is its whole family. Results that nobody needs any more are deleted when they are an hour old.
+    """
     seconds = _seconds(age)
 
     async def work(opened: Store) -> tuple[int, int]:
-        from noetl.store.artifact import hashes_in, sweep
+        from noetl.node.runlog import log_file
+        from noetl.store.artifact import needed, sweep
 
         gone = await opened.executions.prune(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds))
         for execution in gone:
-            (opened.logs_dir / f"{execution}.jsonl").unlink(missing_ok=True)
+            log_file(opened.logs_dir, execution).unlink(missing_ok=True)
             shutil.rmtree(opened.directory / "run" / str(execution), ignore_errors=True)
-        needed = hashes_in([body async for body in opened.log.bodies()])
-        return len(gone), sweep(opened.artifacts_dir, needed, _SWEEP_AGE_S)
+        kept = await needed(opened.artifacts_dir, opened.log.bodies())
+        return len(gone), sweep(opened.artifacts_dir, kept, _SWEEP_AGE_S)
 
-    count, swept = _in_store(store, work, missing=(0, 0))
+    count, swept = in_store(store, work, missing=(0, 0))
     click.echo(f"deleted {count} execution{'s' if count != 1 else ''}, {swept} artifact{'s' if swept != 1 else ''}")
 
 
-# -- the store ---------------------------------------------------------------------------------------------------------
+# -- from the store ----------------------------------------------------------------------------------------------------
 
 
-def _in_store(store: str | None, work: Callable[[Store], Coroutine[Any, Any, Any]], missing: Any = None) -> Any:
-    """Do something with the store; `missing` is the answer where there is none yet."""
-    from noetl.node.boot import store_place
-    from noetl.node.profile import home_dir
+async def _live_owner(store: Store, row: ExecutionRow) -> Owner | None:
+    """The process that runs the execution, if there is one."""
+    from noetl.node.incarnation import is_alive
 
-    directory, file = store_place(home_dir(os.environ), store)
-    if not file.exists():
-        if missing is not None:
-            return missing
-        from noetl.cli.problems import fail
-
-        fail(f"there is no store {file}", 2)
-
-    async def opened() -> Any:
-        async with open_store(directory, file) as ready:
-            return await work(ready)
-
-    return _run(opened)
+    owner = await store.shards.owner_of(row.id) if row.status in _OPEN else None
+    return owner if owner is not None and is_alive(owner) else None
 
 
-@contextlib.asynccontextmanager
-async def open_store(directory: Path, file: Path) -> AsyncIterator[Store]:
-    from noetl.settings import StoreSettings
-    from noetl.store.logs.sqlite import open_sqlite
-
-    store = await open_sqlite(file, directory, StoreSettings())
-    try:
-        yield store
-    finally:
-        await store.close()
+def _children(family: list[ExecutionRow], execution: ExecutionId) -> list[ExecutionRow]:
+    return [row for row in family if row.parent_id == execution]
 
 
-def _run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    import asyncio
-
-    from noetl.cli.problems import fail
-    from noetl.errors import NoetlError, NotAllowed, NotFound
-
-    try:
-        return asyncio.run(work())
-    except (NotFound, NotAllowed) as error:
-        return fail(str(error), 2)
-    except NoetlError as error:
-        return fail(str(error))
-
-
-async def _report(store: Store, state: Any) -> Any:
+async def _report(store: Store, state: State) -> Report:
     from noetl.engine.cache import ValueCache
     from noetl.engine.report import report_of
     from noetl.settings import ValueLimits
     from noetl.vault.secrets import Secrets
 
-    async def inline(function: Callable[..., Any], *args: Any) -> Any:
+    async def inline(function: Any, *args: Any) -> Any:
         return function(*args)
 
     cache = ValueCache(store.artifacts_dir, store.log, inline)
@@ -245,11 +212,24 @@ async def _report(store: Store, state: Any) -> Any:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def _row_data(row: ExecutionRow) -> dict[str, Any]:
-    return {"execution_id": str(row.id), "path": row.path, "status": row.status, "started_at": row.requested_at, "ended_at": row.ended_at}
+def _show(report: Report, state: State, rows: list[ExecutionRow], owner: Owner | None) -> None:
+    row, *children = rows
+    click.echo(f"execution {row.id}  {row.path}")
+    click.echo(f"status    {row.status}{'' if row.error is None else ': ' + row.error}")
+    click.echo(f"started   {_local(row.requested_at)}")
+    if row.status in _OPEN:
+        click.echo(f"process   {owner or 'gone: noetl run --resume ' + str(row.root_id)}")
+    for name, step in report.steps.items():
+        about = state.steps[name]
+        seconds = "" if about.ended_at is None or about.started_at is None else f"{(about.ended_at - about.started_at).total_seconds():.2f} s"
+        runs = f"  {step.runs} runs" if step.runs > 1 else ""
+        click.echo(f"  {step.status:<9} {name}{runs}  {seconds}".rstrip())
+        _show_outcome(step)
+    for child in children:
+        click.echo(f"child     {child.id}  {child.status:<9}  {child.path}")
 
 
-def _show_outcome(step: Any) -> None:
+def _show_outcome(step: StepReport) -> None:
     import msgspec
 
     if step.error is not msgspec.UNSET and isinstance(step.error, dict):
@@ -257,6 +237,10 @@ def _show_outcome(step: Any) -> None:
     elif step.result is not msgspec.UNSET:
         text = msgspec.json.encode(step.result, enc_hook=str).decode()
         click.echo(f"            {text if len(text) <= 160 else text[:159] + '…'}")
+
+
+def _row_data(row: ExecutionRow) -> dict[str, Any]:
+    return {"execution_id": str(row.id), "path": row.path, "status": row.status, "started_at": row.requested_at, "ended_at": row.ended_at}
 
 
 def _duration(row: ExecutionRow) -> str:

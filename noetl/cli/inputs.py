@@ -16,15 +16,19 @@ def payload_of(text: str | None, assignments: Iterable[str]) -> dict[str, Any]:
     """The payload: a JSON object or `@file`, with `a.b=value` laid over it.
 
     Raises:
-        click.UsageError: it is no JSON object, or an assignment is none.
+        click.UsageError: it is no JSON object, an assignment is none, or holds what no playbook can be given.
     """
-    payload = _object(text) if text is not None else {}
-    for assignment in assignments:
-        _assign(payload, assignment)
     try:
+        payload = _object(text) if text is not None else {}
+        for assignment in assignments:
+            _assign(payload, assignment)
         encode(payload)
     except OverflowError:
         raise click.UsageError("the payload has a whole number of more than 64 bits: write it as text") from None
+    except UnicodeEncodeError:
+        raise click.UsageError("the payload has a text that is not UTF-8") from None
+    except RecursionError:
+        raise click.UsageError("the payload is nested too deeply") from None
     return payload
 
 
@@ -32,10 +36,7 @@ def _object(text: str) -> dict[str, Any]:
     source, content = "--payload", text
     if text.startswith("@"):
         source = f"--payload {text}"
-        try:
-            content = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"{source}: can't be read: {error}") from error
+        content = _read(Path(text[1:]), source)
     try:
         payload = msgspec.json.decode(content)
     except msgspec.DecodeError as error:
@@ -43,6 +44,15 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise click.UsageError(f"{source}: must be a JSON object, not {_kind(payload)}")
     return payload
+
+
+def _read(file: Path, source: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise click.UsageError(f"{source}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{source}: is not UTF-8 text") from error
 
 
 def _assign(payload: dict[str, Any], assignment: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,9 +12,8 @@ import click
 from noetl.cli.problems import say
 from noetl.cli.progress import Progress, StepLine, text_of
 from noetl.engine.execution import ExecutionAdvanced
-from noetl.events import ExecutionResumed
-from noetl.node.runlog import LineLogged, LogLine
-from noetl.probe import Happening
+from noetl.node.runlog import LineLogged, LogLine, LogLost
+from noetl.probe import ChildRestarting, Happening, Probe, SupervisorGaveUp, TaskDisowned
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -27,35 +27,76 @@ class Screen(Protocol):
 
     def __enter__(self) -> Screen: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
-    def advanced(self, progress: Progress, ended: list[StepLine], warnings: list[str]) -> None: ...
-    def logged(self, line: LogLine) -> None: ...
+    def advanced(self, progress: Progress, ended: list[StepLine]) -> None: ...
+    def note(self, text: str) -> None:
+        """Something else that is worth a line."""
+        ...
 
 
 class Feed:
-    """Takes what one execution says and hands it to a screen."""
+    """Takes what one execution of a node says and hands it to a screen, without secrets. A screen that can't be written to never stops the run."""
 
-    def __init__(self, screen: Screen) -> None:
-        self.progress = Progress()
-        self.execution_id: int | None = None
+    def __init__(self, probe: Probe, screen: Screen, scrub: Callable[[str], str], *, verbose: bool) -> None:
+        self._probe = probe
         self._screen = screen
+        self._scrub = scrub
+        self._verbose = verbose
+        self._progress = Progress(scrub)
+        self._execution_id: int | None = None
+        self._begun: Callable[[str], None] | None = None
+        self._is_lost = False
 
-    def hear(self, happening: Happening) -> None:
-        if isinstance(happening, ExecutionAdvanced) and happening.execution_id == self.execution_id:
-            if isinstance(happening.events[0], ExecutionResumed):
-                self.progress.seed(happening.state)
-            ended, warnings = self.progress.take(happening.events)
-            self._screen.advanced(self.progress, ended, warnings)
-        elif isinstance(happening, LineLogged):
-            self._screen.logged(happening.line)
+    def __enter__(self) -> Feed:
+        self._unsubscribe = self._probe.subscribe(self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unsubscribe()
+
+    def watch(self, execution_id: int, begun: Callable[[str], None]) -> None:
+        """Show this execution. `begun` is told its path before anything else is shown."""
+        self._execution_id = execution_id
+        self._begun = begun
+
+    def _hear(self, happening: Happening) -> None:
+        if self._is_lost:
+            return
+        try:
+            self._show(happening)
+        except OSError:
+            self._is_lost = True  # who prints how it ended will find out, and say so
+
+    def _show(self, happening: Happening) -> None:
+        match happening:
+            case ExecutionAdvanced() if happening.execution_id == self._execution_id:
+                self._advanced(happening)
+            case LineLogged(line=line):
+                self._screen.note(prefixed(line))
+            case LogLost(reason):
+                self._screen.note(f"warning: what the code prints is kept no longer: {reason}")
+            case _ if self._verbose:
+                text = _of_runtime(happening)
+                if text is not None:
+                    self._screen.note(self._scrub(text))
+            case _:
+                pass
+
+    def _advanced(self, happening: ExecutionAdvanced) -> None:
+        if self._begun is not None:
+            begun, self._begun = self._begun, None
+            begun(happening.state.path)
+        ended, warnings = self._progress.take(happening.events, happening.state)
+        for warning in warnings:
+            self._screen.note(warning)
+        self._screen.advanced(self._progress, ended)
 
 
 class Plain:
-    """A line for each step that ends. With `steps` False only what the author's code prints, with `output` False not even that."""
+    """A line on standard output for each step that ends, if `steps`; all others on standard error, if `others`."""
 
-    def __init__(self, *, steps: bool, output: bool, verbose: bool = False) -> None:
+    def __init__(self, *, steps: bool, others: bool) -> None:
         self._steps = steps
-        self._output = output
-        self._verbose = verbose
+        self._others = others
 
     def __enter__(self) -> Plain:
         return self
@@ -63,17 +104,14 @@ class Plain:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
-    def advanced(self, progress: Progress, ended: list[StepLine], warnings: list[str]) -> None:
+    def advanced(self, progress: Progress, ended: list[StepLine]) -> None:
         if self._steps:
             for line in ended:
                 click.echo(text_of(line, dt.datetime.now(dt.UTC)))
-        if self._steps or self._verbose:
-            for warning in warnings:
-                say(warning)
 
-    def logged(self, line: LogLine) -> None:
-        if self._output:
-            click.echo(prefixed(line), err=True)
+    def note(self, text: str) -> None:
+        if self._others:
+            say(text)
 
 
 class Moving:
@@ -95,17 +133,12 @@ class Moving:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
 
-    def advanced(self, progress: Progress, ended: list[StepLine], warnings: list[str]) -> None:
+    def advanced(self, progress: Progress, ended: list[StepLine]) -> None:
         self._progress = progress
-        for warning in warnings:
-            self._print(warning)
 
-    def logged(self, line: LogLine) -> None:
-        self._print(prefixed(line))
-
-    def _print(self, text: str) -> None:
+    def note(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False)
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -123,12 +156,23 @@ def _row(line: StepLine, now: dt.datetime) -> tuple[Any, ...]:
 
     bar: Any = ""
     if line.total:
-        bar = ProgressBar(total=line.total, completed=line.done, width=24)
+        bar = ProgressBar(total=line.total, completed=line.done, width=24, complete_style="cyan", finished_style="green")
     about = line.items or (f"attempt {line.attempt}" if line.attempt > 1 else "")
-    runs = f"×{line.runs}" if line.runs > 1 else ""
+    runs = f"{line.runs} runs" if line.runs > 1 else ""
     note = Text(line.note, style="red" if line.status == "failed" else "dim", overflow="ellipsis", no_wrap=True)
     return Text(line.status, style=_STYLES.get(line.status, "")), line.name, runs, f"{line.duration_s(now):7.2f} s", bar, about, note
 
 
 def prefixed(line: LogLine) -> str:
     return f"[{line.step}] {line.text}" if line.stream != "warning" else f"[{line.step}] warning: {line.text}"
+
+
+def _of_runtime(happening: Happening) -> str | None:
+    match happening:
+        case ChildRestarting(supervisor, child, reason, delay_s):
+            return f"runtime: {supervisor}/{child} is started again in {delay_s:.1f} s after {reason!r}"
+        case SupervisorGaveUp(supervisor, child, reason):
+            return f"runtime: {supervisor} gave up on {child}: {reason!r}"
+        case TaskDisowned(path):
+            return f"runtime: {path} was killed and did not stop"
+    return None

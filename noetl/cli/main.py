@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -47,4 +50,22 @@ def cli() -> None:
 
 
 def main() -> None:
-    cli(prog_name="noetl")
+    _complete_streams()
+    try:
+        cli(prog_name="noetl")
+    except OSError as error:  # a pipe that was closed is click's business
+        from noetl.cli.problems import lost_output
+
+        lost_output(error)
+        raise SystemExit(1) from None
+
+
+def _complete_streams() -> None:
+    """Somebody may have closed them (`>&-`): then what is opened next would take their place. And one that lacks a character must not stop a run."""
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  for as long as the process lives
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

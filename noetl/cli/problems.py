@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -26,7 +27,8 @@ def _show(problem: Problem, severity: str) -> None:
     say(f"{place}: {severity}: {problem.message}{hint}")
 
 
-def as_data(problem: Problem, *, with_file: bool = False) -> dict[str, Any]:
+def as_data(problem: Problem) -> dict[str, Any]:
+    """{message, line, column, path, key, hint?}"""
     data: dict[str, Any] = {
         "message": problem.message,
         "line": problem.line,
@@ -36,21 +38,29 @@ def as_data(problem: Problem, *, with_file: bool = False) -> dict[str, Any]:
     }
     if problem.hint:
         data["hint"] = problem.hint
-    if with_file:
-        data["file"] = problem.file
     return data
 
 
 def say(text: str) -> None:
     """A line on standard error, without colours where they are not wanted."""
-    click.echo(text, err=True, color=None if _colours(sys.stderr.isatty()) else False)
+    with contextlib.suppress(OSError):  # nobody reads it any more: there is no other place to say so
+        click.echo(text, err=True, color=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
 
 
-def _colours(is_terminal: bool) -> bool:  # noqa: FBT001  one fact
-    return is_terminal and not os.environ.get("NO_COLOR")
-
-
-def fail(message: str, code: int = 1) -> None:
-    """Say what went wrong, and end."""
+def say_error(message: str) -> None:
     say(f"{click.style('error:', fg='red', bold=True)} {message}")
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what went wrong, and end."""
+    say_error(message)
     raise SystemExit(code)
+
+
+def lost_output(error: OSError) -> None:
+    """Standard output can't be written any more: what is still printed goes nowhere. A reader that has gone away is not worth a word."""
+    if not isinstance(error, BrokenPipeError):
+        say_error(f"the output can't be written: {error.strerror}")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from noetl.engine.state import State
 from noetl.events import (
@@ -22,6 +23,9 @@ from noetl.events import (
     WarningRaised,
 )
 
+_TOLD: Final = (ExecutionResumed, StepCompleted, StepFailed, StepSkipped, WarningRaised)
+"""Events that make a line of their own."""
+
 
 @dataclass
 class StepLine:
@@ -31,7 +35,6 @@ class StepLine:
     status: str = "running"
     runs: int = 0
     attempt: int = 1
-    task: str = ""
     started_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
     total: int | None = None
@@ -43,6 +46,10 @@ class StepLine:
         return 0.0 if self.started_at is None else ((self.ended_at or now) - self.started_at).total_seconds()
 
     @property
+    def is_open(self) -> bool:
+        return self.status in ("running", "waiting")
+
+    @property
     def items(self) -> str:
         if self.total is None:
             return ""
@@ -50,13 +57,28 @@ class StepLine:
         return f"{self.done}/{self.total} items{failed}"
 
 
-@dataclass
 class Progress:
-    """All steps in the order in which they first ran. `take` returns the steps that have just ended, and what else is to be said."""
+    """All steps in the order in which they first ran. `scrub` takes secrets out of what is said about them."""
 
-    steps: dict[str, StepLine] = field(default_factory=dict)
+    def __init__(self, scrub: Callable[[str], str] = str) -> None:
+        self.steps: dict[str, StepLine] = {}
+        self._scrub = scrub
 
-    def seed(self, state: State) -> None:
+    def take(self, events: Sequence[AnyEvent], state: State) -> tuple[list[StepLine], list[str]]:
+        """The steps that have just ended, and what else is to be said. `state` is what the events led to."""
+        ended: list[StepLine] = []
+        warnings: list[str] = []
+        if isinstance(events[0], ExecutionResumed):
+            self._seed(state)
+            events = [event for event in events if isinstance(event, _TOLD)]  # the state has counted the others
+        for event in events:
+            line = self._take(event, warnings)
+            if line is not None:
+                ended.append(replace(line))  # the step may begin again in the same breath
+        ended += self._stopped(state) if state.ended_at is not None else ()
+        return ended, [self._scrub(warning) for warning in warnings]
+
+    def _seed(self, state: State) -> None:
         """What was so before this process took the execution up."""
         for name, step in state.steps.items():
             self.steps[name] = StepLine(name, step.status, step.runs, started_at=step.started_at, ended_at=step.ended_at)
@@ -65,28 +87,27 @@ class Progress:
                 line = self._line(run.step)
                 line.total, line.done, line.failed = run.loop.total, run.loop.success + run.loop.failed, run.loop.failed
 
-    def take(self, events: Iterable[AnyEvent]) -> tuple[list[StepLine], list[str]]:
-        ended: list[StepLine] = []
-        warnings: list[str] = []
-        for event in events:
-            line = self._take(event, warnings)
-            if line is not None:
-                ended.append(line)
-        return ended, warnings
+    def _stopped(self, state: State) -> Iterator[StepLine]:
+        """Steps that were under way when the execution ended."""
+        for line in self.steps.values():
+            if line.is_open:
+                line.status, line.ended_at = state.steps[line.name].status, state.ended_at
+                yield line
 
     def _take(self, event: AnyEvent, warnings: list[str]) -> StepLine | None:
         match event:
             case StepScheduled(step=name, at=at, loop=loop):
                 line = self._line(name)
-                line.status, line.note, line.started_at, line.ended_at = "running", "", at, None
+                line.status, line.note, line.attempt, line.started_at, line.ended_at = "running", "", 1, at, None
                 line.runs += 1
                 line.total, line.done, line.failed = (None if loop is None else loop.total), 0, 0
-            case TaskScheduled(step=name, task=task, attempt=attempt, due_at=due_at):
+            case TaskScheduled(step=name, attempt=attempt, due_at=due_at):
                 line = self._line(name)
-                line.task, line.attempt = task, attempt
-                line.status = "waiting" if due_at is not None and line.total is None else "running"
+                if line.total is None:  # the items of a loop each have their own
+                    line.attempt = attempt
+                    line.status = "waiting" if due_at is not None else "running"
             case AttemptFailed(step=name, error=error):
-                self._line(name).note = str(error.get("message", ""))
+                self._line(name).note = self._scrub(str(error.get("message", "")))
             case AttemptSucceeded(step=name):
                 self._line(name).note = ""
             case IterationCompleted(step=name):
@@ -103,14 +124,14 @@ class Progress:
             case WarningRaised(step=name, message=message):
                 warnings.append(f"warning: {name}: {message}")
             case ExecutionResumed(lost=lost, retried=retried):
-                warnings.append(f"resumed: {len(retried)} failed steps are tried again, {lost} attempts that were under way run again")
+                warnings.append(f"resumed: {_count(len(retried), 'failed step')} tried again, {_count(lost, 'lost attempt')} run again")
             case _:
                 pass
         return None
 
     def _ended(self, name: str, status: str, at: dt.datetime | None, note: str) -> StepLine:
         line = self._line(name)
-        line.status, line.ended_at, line.note = status, at, note
+        line.status, line.ended_at, line.note = status, at, self._scrub(note)
         return line
 
     def _line(self, name: str) -> StepLine:
@@ -128,3 +149,7 @@ def text_of(line: StepLine, now: dt.datetime) -> str:
         parts.append(f"{line.duration_s(now):.2f} s")
     text = "  ".join(parts)
     return f"{text}: {line.note}" if line.note else text
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

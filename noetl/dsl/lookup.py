@@ -19,7 +19,7 @@ _FORGIVING_CHILDREN: Final = frozenset({"data", "body"})
 Load = Callable[[Handle], Any]
 
 
-class NotLoaded(Exception):  # noqa: N818  a signal to the caller, who loads the value and renders again
+class NotLoaded(Exception):
     """A template touched a value that lies in the artifact store and is not in memory."""
 
     def __init__(self, handle: Handle) -> None:
@@ -181,7 +181,8 @@ class Results(View):
 
 
 class ResultList(Sequence[Any]):
-    """A list of results; in the artifact store when it is made from a handle. `labels` are the results of the pipeline's tasks, where it came from one."""
+    """A list of results; in the artifact store when it is made from a handle. `labels` are the results of the pipeline's tasks, where it came from
+    one."""
 
     __slots__ = ("_items", "_labels", "_load")
 

@@ -1,7 +1,7 @@
 """The compiled playbook: a Petri net as plain data.
 
-A step is a transition. For every pair (source, target) there is one place, named by the two; the place of the first token has the source "". The net is
-pinned by the hash of its content for the life of an execution.
+A step is a transition. For every pair (source, target) there is one place, named by the two; the place of the first token has the source "". The
+net is pinned by the hash of its content for the life of an execution.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def targets(step: Step) -> Iterator[str]:
 
 
 def reach_sets(net: Net, target: str) -> dict[str, frozenset[str]]:
-    """For each place of `target`, by source: the steps from which a token can still get into it without passing through `target`. Guards are ignored."""
+    """For each place of `target`, by source: the steps from which a token can still get into it without passing through `target`. Guards are
+    ignored."""
     backward: dict[str, set[str]] = {name: set() for name in net.inputs}
     for name, sources in net.inputs.items():
         if name != target:

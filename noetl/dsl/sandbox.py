@@ -126,7 +126,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return isinstance(obj.__self__, (*_NAMED_METHODS, LoopContext)) and super().is_safe_callable(obj)
         return obj is self.globals["range"] or obj is self.globals["dict"] or obj is self.globals["namespace"]
 
-    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # the base class hides its names
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         method = getattr(obj, "__name__", "")
         if method in _PADDING and any(isinstance(arg, int) and arg > MAX_SIZE for arg in args):
             raise SecurityError(f"'{method}' would make a text of more than {MAX_SIZE} characters")

@@ -40,7 +40,7 @@ _HINTS: Final = {
 }
 
 
-class _Stop(Exception):  # noqa: N818  no error of its own
+class _Stop(Exception):
     """Ends the building. What is wrong is already in the report."""
 
 

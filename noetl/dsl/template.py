@@ -1,7 +1,7 @@
 """Templates: compile once, render over names that are resolved on demand, keep types.
 
-A text that is exactly one `{{ expression }}` yields the expression's value with its type; any other text yields text. Unknown names are undefined, not
-errors (docs/reference/language.md, section 2.2).
+A text that is exactly one `{{ expression }}` yields the expression's value with its type; any other text yields text. Unknown names are undefined,
+not errors (docs/reference/language.md, section 2.2).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Expression:
         module.set_environment(environment)
         self.source = source
         self._passes = _passes_data_through(expression)
-        self._root = _compiled(source, module)
+        self._root = _compiled(module)
 
     def render(self, names: Names, load: Load = not_loaded) -> Any:
         context = _run(self._root, names, load, self.source)
@@ -72,7 +72,7 @@ class Text:
 
     def __init__(self, source: str, module: nodes.Template) -> None:
         self.source = source
-        self._root = _compiled(source, module)
+        self._root = _compiled(module)
 
     def render(self, names: Names, load: Load = not_loaded) -> str:
         chunks: list[str] = []
@@ -249,7 +249,7 @@ def _sole_expression(text: str) -> nodes.Expr | None:
     return None if isinstance(expression, nodes.TemplateData) else expression
 
 
-def _compiled(source: str, module: nodes.Template) -> Any:
+def _compiled(module: nodes.Template) -> Any:
     """The root function of a parsed template."""
     environment = sandbox()
     try:

@@ -6,13 +6,12 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-
 from noetl.actors.actor import Context, Timer
 from noetl.actors.ref import Ref
 from noetl.dsl.lookup import NotLoaded
 from noetl.engine.cache import Hold
 from noetl.engine.engine import Engine
-from noetl.engine.messages import DueNow, ExecutionInbox, Fetched, Stopped, StepTimedOut
+from noetl.engine.messages import DueNow, ExecutionInbox, Fetched, StepTimedOut, Stopped
 from noetl.engine.order import Order, build
 from noetl.engine.program import Program
 from noetl.engine.state import Frame, Run, State
@@ -158,5 +157,3 @@ def _never_started(run: Run, frame: Frame) -> Stopped:
 
 def scheduled_runs(events: Sequence[AnyEvent], state: State) -> list[Run]:
     return [state.runs[event.run] for event in events if isinstance(event, StepScheduled) and event.run in state.runs]
-
-

@@ -141,7 +141,7 @@ class Hold:
             return value
         return await self._plain(value, keep_artifacts)
 
-    async def _plain(self, value: Any, keep_artifacts: bool) -> Any:  # noqa: FBT001  private
+    async def _plain(self, value: Any, keep_artifacts: bool) -> Any:
         if isinstance(value, Handle):
             if keep_artifacts and value.loop_run is None:
                 return value
@@ -157,7 +157,7 @@ def _visible(handle: Handle, value: Any) -> Any:
     return value if handle.data.select is None else handle.summary()
 
 
-class _Leaf(Exception):  # noqa: N818  a signal of the encoder's hook
+class _Leaf(Exception):
     pass
 
 

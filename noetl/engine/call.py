@@ -14,7 +14,7 @@ from msgspec import Struct
 from noetl.clock import Clock
 from noetl.dsl.lookup import settle
 from noetl.dsl.playbook import Output
-from noetl.dsl.template import Renderable
+from noetl.dsl.template import Renderable, compile_text
 from noetl.engine.binding import CallNames, bound_args, check_expected, check_returned, rendered_fields, to_input, with_sink_data
 from noetl.engine.cache import Hold, ValueCache
 from noetl.engine.credentials import Credentials
@@ -115,6 +115,8 @@ class Caller:
             base_dirs=self._base_dirs(order),
             timeout_s=timeout_s,
             memory_bytes=None if memory is None else int(memory),
+            render=lambda text: _render_text(text, names, hold),
+            sensitive=self._secrets.known,
         )
         given, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)
         if unknown:
@@ -155,7 +157,9 @@ class Caller:
             value = await hold.fetch(value)
         encoded = encode(value)
         if len(encoded) > limits.result_max_bytes:
-            return Refused(failure("limit", f"the result has {len(encoded)} bytes; at most {limits.result_max_bytes} are allowed (values.result_max_bytes)"))
+            return Refused(
+                failure("limit", f"the result has {len(encoded)} bytes; at most {limits.result_max_bytes} are allowed (values.result_max_bytes)")
+            )
         inline = limits.inline_max_bytes if output is None or output.inline_max_bytes is None else output.inline_max_bytes
         if len(encoded) <= min(inline, limits.inline_max_bytes):
             return value
@@ -195,6 +199,12 @@ def _renderer(hold: Hold) -> Callable[[str, Renderable, CallNames], Any]:
             raise
 
     return render
+
+
+async def _render_text(text: str, names: CallNames, hold: Hold) -> str:
+    """A text that the tool has fetched, rendered like a field."""
+    rendered = await hold.run(lambda: compile_text(text).render(names, hold.load))
+    return rendered if isinstance(rendered, str) else str(rendered)
 
 
 async def _run(tool: Tool, given: Any, ctx: ToolContext, label: str) -> Any:

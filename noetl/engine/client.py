@@ -14,18 +14,17 @@ from noetl.actors.ref import Ref
 from noetl.dsl.playbook import Playbook
 from noetl.dsl.template import paths
 from noetl.engine.engine import Engine
-from noetl.engine.library import Found
+from noetl.engine.library import Found, check_requirements
 from noetl.engine.messages import Begin, Cancel
 from noetl.engine.report import Report, report_of, shown_result
 from noetl.engine.shard import Look, ShardInbox, Submit, TakeUp, Watch
 from noetl.engine.state import State
-from noetl.errors import NotAllowed, NotFound, PlaybookError
+from noetl.errors import NotAllowed, NotFound
 from noetl.events import Value
 from noetl.ids import ExecutionId, ExecutionIds
 from noetl.store.lease import IsAlive
 from noetl.store.lease import Shard as ShardLease
 from noetl.store.log import InboxRow
-from noetl.tools.tool import BUILT
 
 _ACCEPT_S: Final = 60.0
 _FOREVER_S: Final = 10 * 365 * 86_400.0
@@ -123,14 +122,6 @@ class LocalClient:
 
 def encode_cancel(reason: str) -> bytes:
     return msgspec.msgpack.encode(Cancel(reason=reason))
-
-
-def check_requirements(playbook: Playbook) -> None:
-    """Raises `PlaybookError` when the playbook requires tool kinds that are not here."""
-    wanted = playbook.requires.get("tools") or ()
-    missing = [kind for kind in wanted if kind not in BUILT]
-    if missing:
-        raise PlaybookError(f"the playbook requires tool kinds that are not available here: {', '.join(missing)}", path="executor.requires.tools")
 
 
 def named_env(playbook: Playbook) -> frozenset[str]:

@@ -196,9 +196,7 @@ def _stopped(turn: Turn, message: messages.Stopped) -> None:
         _take_stop(turn, *current, confirmed=message.confirmed)
 
 
-def _take_success(
-    turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, duration_s: float, result: Value, helper: dict[str, Value]
-) -> None:
+def _take_success(turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, duration_s: float, result: Value, helper: dict[str, Value]) -> None:
     turn.emit(
         AttemptSucceeded(
             step=run.step,
@@ -243,11 +241,7 @@ def _take_failure(
 
 
 def _take_stop(turn: Turn, run: Run, frame: Frame, *, confirmed: bool) -> None:
-    turn.emit(
-        AttemptCancelled(
-            step=run.step, run=run.id, index=frame.index, task=frame.current_task, attempt=frame.attempt, confirmed=confirmed
-        )
-    )
+    turn.emit(AttemptCancelled(step=run.step, run=run.id, index=frame.index, task=frame.current_task, attempt=frame.attempt, confirmed=confirmed))
 
 
 def _lost(turn: Turn, message: messages.Lost) -> None:
@@ -324,7 +318,9 @@ def _child_error(message: messages.ChildEnded) -> dict[str, Any]:
         return failure("cancelled", f"execution {message.child} was cancelled", child=str(message.child))
     step = cause.get("step")
     place = f" at step '{step}'" if step else ""
-    return failure("playbook", f"execution {message.child} failed{place}: {cause.get('message', 'no reason given')}", child=str(message.child), cause=cause)
+    return failure(
+        "playbook", f"execution {message.child} failed{place}: {cause.get('message', 'no reason given')}", child=str(message.child), cause=cause
+    )
 
 
 def _cancel(turn: Turn, message: messages.Cancel) -> None:

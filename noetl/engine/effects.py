@@ -92,9 +92,7 @@ def row_of(state: State, *, waiting: bool, wake_at: dt.datetime | None, secrets:
     """The execution's row as the state has it now."""
     status: Phase = "waiting" if waiting and state.status == "running" else state.status
     message = None if state.error is None else secrets.scrub(str(state.error.get("message", "")))
-    return RowChange(
-        status=status, started_at=state.requested_at if state.started else None, ended_at=state.ended_at, wake_at=wake_at, error=message
-    )
+    return RowChange(status=status, started_at=state.requested_at if state.started else None, ended_at=state.ended_at, wake_at=wake_at, error=message)
 
 
 def decode_inbox(row: InboxRow, secrets: Secrets) -> Begin | Cancel | ChildEnded:

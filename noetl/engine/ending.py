@@ -66,7 +66,7 @@ def _by_age(state: State) -> list[str]:
 
 def _never(turn: Turn, name: str) -> dict[str, Any]:
     step = turn.program.step(name).step
-    if step.join != "auto" and step.join != "any":
+    if step.join not in ("auto", "any"):
         missing = [source for source in turn.program.inputs(name) if not turn.state.places[name].get(source)]
         return failure("policy", f"join '{name}' never completed: no token from {', '.join(missing) or 'enough places'}", step=name)
     return failure("policy", f"step '{name}' was never admitted", step=name)

@@ -36,7 +36,8 @@ class Engine:
     chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311  jitter
 
     def extra_names(self, kind: str, fields: Mapping[str, Any]) -> frozenset[str] | None:
-        """Names of the scope that a tool reads besides those of its templates; None for all. A kind that is not there will say so when it is called."""
+        """Names of the scope that a tool reads besides those of its templates; None for all. A kind that is not there will say so when it is
+        called."""
         try:
             names = getattr(find(kind), "names", None)
         except ToolRefused:

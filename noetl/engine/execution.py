@@ -1,7 +1,7 @@
 """The actor of one execution: the only writer of its log.
 
-It gathers the messages that wait, lets `decide` turn them into events, appends those, and acts on what follows from the state: orders attempts, sets timers,
-wakes other executions. While an append (or a read) is under way, messages gather for the next turn.
+It gathers the messages that wait, lets `decide` turn them into events, appends those, and acts on what follows from the state: orders attempts,
+sets timers, wakes other executions. While an append (or a read) is under way, messages gather for the next turn.
 """
 
 from __future__ import annotations
@@ -239,9 +239,10 @@ class Execution(Actor[ExecutionInbox]):
             self._known_program(),
             self._state,
             engine.cache.load,
-            ctx.now(),
+            max(ctx.now(), self._journal.at),
             chance=engine.chance(),
             node=engine.node,
+            holds_secret=engine.secrets.found_in,
             inline_max_bytes=engine.settings.values.inline_max_bytes,
         )
         batch, self._waiting = self._waiting, []

@@ -156,7 +156,9 @@ def _loop_plan(draft: Draft, step: StepProgram) -> LoopPlan | None:
     items = elements(draft.render(step.items))
     total = items.data.length or 0 if isinstance(items, Handle) else len(items)
     in_flight = 1 if loop.mode == "sequential" else int(draft.number(loop.max_in_flight, "max_in_flight", least=1))
-    return LoopPlan(items=items if isinstance(items, Handle) else draft.turn.keep(items), total=total, in_flight=in_flight, best_effort=loop.best_effort)
+    return LoopPlan(
+        items=items if isinstance(items, Handle) else draft.turn.keep(items), total=total, in_flight=in_flight, best_effort=loop.best_effort
+    )
 
 
 def elements(value: Any) -> list[Any] | Handle:
@@ -188,4 +190,3 @@ def oldest_waiting_join(state: State) -> str | None:
     """The step whose oldest token has waited longest."""
     waiting = [(tokens[0].id, name) for name, places in state.places.items() for tokens in places.values() if tokens]
     return min(waiting)[1] if waiting else None
-

@@ -31,6 +31,8 @@ class Journal:
         self.version = 0
         self.next_seq = 1
         self.row: ExecutionRow | None = None
+        self.at = dt.datetime.min.replace(tzinfo=dt.UTC)
+        """The time of the last append. Within an execution time never goes back."""
         self._shard = shard
         self._secrets = secrets
         self._hash = NO_HASH
@@ -48,6 +50,7 @@ class Journal:
         assert self.row is not None
         self._hash = chain(self._hash, body)
         self.version += 1
+        self.at = turn.now
         first_seq, self.next_seq = self.next_seq, self.next_seq + len(events)
         return Append(
             execution_id=self.execution_id,
@@ -81,10 +84,11 @@ class Journal:
         """Fold the log and go on behind it. Raises `NotFound`, `LogCorrupt`."""
         found = await folded(store, self.execution_id, self._secrets.open_leaf)
         self.row, self.version, self.next_seq, self._hash = found.row, found.version, found.next_seq, found.hash
+        self.at = found.at or self.at
         self._snapshot_seq = found.next_seq
         return found.state
 
-    def _row_of(self, state: State, waiting: bool, wake_at: dt.datetime | None, now: dt.datetime) -> tuple[ExecutionRow | None, RowChange | None]:  # noqa: FBT001
+    def _row_of(self, state: State, waiting: bool, wake_at: dt.datetime | None, now: dt.datetime) -> tuple[ExecutionRow | None, RowChange | None]:
         """The row to insert or the change to make, if there is any."""
         change = effects.row_of(state, waiting=waiting, wake_at=wake_at, secrets=self._secrets)
         if self.row is not None:

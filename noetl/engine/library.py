@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from noetl.dsl.load import load
 from noetl.dsl.net import compile_net, decode_net, encode_net, net_hash
+from noetl.dsl.playbook import Playbook
 from noetl.dsl.problem import Problem
 from noetl.engine.program import Program
 from noetl.errors import LogCorrupt, NotFound, PlaybookError
@@ -36,7 +37,9 @@ class Invalid(PlaybookError):
     def __init__(self, file: str, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
         first = problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{file}:{first.line}:{first.column}: {first.message}{more}", file=file, line=first.line, column=first.column, path=first.path)
+        super().__init__(
+            f"{file}:{first.line}:{first.column}: {first.message}{more}", file=file, line=first.line, column=first.column, path=first.path
+        )
         self.problems = tuple(problems)
         self.warnings = tuple(warnings)
 
@@ -124,6 +127,14 @@ def compile_text(text: str, file: Path) -> Found:
         raise Invalid(str(file), loaded.errors, loaded.warnings)
     net = compile_net(loaded.playbook)
     return Found(Program(net, net_hash(encode_net(net))), loaded.playbook.path, file, loaded.warnings)
+
+
+def check_requirements(playbook: Playbook) -> None:
+    """Raises `PlaybookError` when the playbook requires tool kinds that are not here."""
+    wanted = playbook.requires.get("tools") or ()
+    missing = [kind for kind in wanted if kind not in BUILT]
+    if missing:
+        raise PlaybookError(f"the playbook requires tool kinds that are not available here: {', '.join(missing)}", path="executor.requires.tools")
 
 
 def catalog_path(file: Path) -> str:

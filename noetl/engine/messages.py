@@ -145,7 +145,22 @@ class Fetched(ExecutionMessage, frozen=True, kw_only=True):
     error: BaseException | None = None
 
 
-Decided = Begin | Succeeded | Failed | Stopped | Lost | StepLost | ChildRequested | ChildEnded | Cancel | StepTimedOut | ValueLost | GraceOver | Resume | Proceed
+Decided = (
+    Begin
+    | Succeeded
+    | Failed
+    | Stopped
+    | Lost
+    | StepLost
+    | ChildRequested
+    | ChildEnded
+    | Cancel
+    | StepTimedOut
+    | ValueLost
+    | GraceOver
+    | Resume
+    | Proceed
+)
 """What `decide` answers with events."""
 
 ExecutionInbox = Decided | DueNow | Wake | AppendEnded | Fetched

@@ -192,9 +192,7 @@ class Program:
         """For each place of a join, by source: the steps from which a token can still get there, as a set of bits."""
         masks = self._reach.get(target)
         if masks is None:
-            masks = {
-                source: sum(self.bit(name) for name in steps) for source, steps in reach_sets(self.net, target).items()
-            }
+            masks = {source: sum(self.bit(name) for name in steps) for source, steps in reach_sets(self.net, target).items()}
             self._reach[target] = masks
         return masks
 
@@ -202,7 +200,9 @@ class Program:
     def kinds(self) -> frozenset[str]:
         """Tool kinds that the playbook may call."""
         kinds = {task.kind for step in self.playbook.steps for task in step.tasks}
-        return frozenset(kinds | {action.task.kind for step in self.playbook.steps for rule in step.rules for action in rule.actions if isinstance(action, Sink)})
+        return frozenset(
+            kinds | {action.task.kind for step in self.playbook.steps for rule in step.rules for action in rule.actions if isinstance(action, Sink)}
+        )
 
 
 __all__ = ["START", "ArcProgram", "Program", "RuleProgram", "StepProgram", "TargetProgram", "TaskProgram", "WriteProgram"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 
 import msgspec
@@ -26,6 +27,8 @@ class Folded(Struct, frozen=True):
     version: int
     next_seq: int
     hash: bytes
+    at: dt.datetime | None
+    """When the last append was made."""
 
 
 async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_leaf) -> Folded:
@@ -39,6 +42,7 @@ async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_lea
     if row is None:
         raise NotFound(f"there is no execution {execution_id} in this store")
     state, version, next_seq, last = State(execution_id=execution_id), 0, 1, NO_HASH
+    at: dt.datetime | None = None
     snapshot = await store.snapshots.snapshot(execution_id)
     if snapshot is not None and snapshot.evolve == FORMAT:
         state = msgspec.msgpack.decode(snapshot.body, type=State, ext_hook=ext_hook)
@@ -49,8 +53,8 @@ async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_lea
     for stored in rows:
         events = _events(stored, decoder, execution_id)
         fold(state, events)
-        version, next_seq, last = stored.version, stored.first_seq + len(events), stored.hash
-    return Folded(state, row, version, next_seq, last)
+        version, next_seq, last, at = stored.version, stored.first_seq + len(events), stored.hash, stored.at
+    return Folded(state, row, version, next_seq, last, at)
 
 
 def _events(row: StoredAppend, decoder: msgspec.msgpack.Decoder[tuple[AnyEvent, ...]], execution_id: int) -> tuple[AnyEvent, ...]:

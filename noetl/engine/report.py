@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import msgspec
@@ -12,7 +11,7 @@ from noetl.dsl.lookup import NotLoaded
 from noetl.engine.cache import ValueCache
 from noetl.engine.state import State, StepState
 from noetl.errors import NoetlError
-from noetl.values import Handle, Sealed, encode
+from noetl.values import Handle, Sealed
 from noetl.vault.secrets import Secrets
 
 
@@ -86,5 +85,3 @@ def to_json(report: Any, *, indent: int | None = None) -> bytes:
 
 def duration_s(step: StepState) -> float | None:
     return None if step.started_at is None or step.ended_at is None else (step.ended_at - step.started_at).total_seconds()
-
-

@@ -23,7 +23,7 @@ def route(turn: Turn, run: Run) -> None:
     step = turn.program.step(run.step)
     draft = Draft(turn, _scope(turn, run))
     try:
-        writes, targets = _succeeded(draft, step, run) if run.error is None else _failed(draft, step, run)
+        writes, targets = _succeeded(draft, step, run) if run.error is None else _failed(draft, step)
     except TemplateError as error:
         _template_failed(turn, run, draft, error)
         return
@@ -85,7 +85,7 @@ def _succeeded(draft: Draft, step: StepProgram, run: Run) -> tuple[list[Patch], 
     return _arcs(draft, step, step.arcs, writes)
 
 
-def _failed(draft: Draft, step: StepProgram, run: Run) -> tuple[list[Patch], Targets | None]:
+def _failed(draft: Draft, step: StepProgram) -> tuple[list[Patch], Targets | None]:
     """Only arcs that speak of failure are considered."""
     writes, targets = _arcs(draft, step, tuple(arc for arc in step.arcs if arc.on_failure), [])
     return writes, targets

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
@@ -140,7 +140,7 @@ class Scope(Mapping[str, Any]):
     def enter(self, args: dict[str, Any], prev: Any) -> None:
         """The names at the start of a step that has no run yet."""
         seen = see(prev, self._load)
-        self.bind(**{"args": args, "_prev": seen, "result": seen})
+        self.bind(args=args, _prev=seen, result=seen)
         self._local = args
 
     def envelope(self, outcome: Outcome) -> Envelope:
@@ -150,7 +150,7 @@ class Scope(Mapping[str, Any]):
         self._extra = {**self._extra, **extra}
 
     def get(self, key: str, default: Any = None) -> Any:
-        for level in _LEVELS:
+        for level in self._LEVELS:
             found = level(self, key)
             if found is not MISSING:
                 return found
@@ -198,7 +198,7 @@ class Scope(Mapping[str, Any]):
     def _in_engine(self, key: str) -> Any:
         if key in self._extra:
             return self._extra[key]
-        method = _ENGINE.get(key)
+        method = self._ENGINE.get(key)
         return MISSING if method is None else method(self)
 
     def _in_results(self, key: str) -> Any:
@@ -295,10 +295,10 @@ class Scope(Mapping[str, Any]):
         return self._state.env
 
     def _now_function(self) -> Any:
-        return Function("now", lambda: self._now.isoformat())
+        return Function("now", self._now.isoformat)
 
     def _steps(self) -> Any:
-        return Results(_StepResults(self), self._load)
+        return Results(self._state.results, self._load)
 
     def _spec_view(self) -> Any:
         return self._state.spec
@@ -317,6 +317,33 @@ class Scope(Mapping[str, Any]):
             "payload": state.payload,
             "args": self._args_view(),
         }
+
+    _ENGINE: ClassVar[Mapping[str, Callable[[Scope], Any]]] = {
+        "_attempt": _attempt,
+        "_prev": _prev,
+        "_task": _task,
+        "args": _args_view,
+        "ctx": _ctx_view,
+        "env": _env,
+        "error": _error,
+        "execution_id": _execution_id,
+        "input": _input_view,
+        "iter": _iter_view,
+        "job": _job,
+        "now": _now_function,
+        "outcome": _outcome,
+        "output": _outcome,
+        "payload": _payload,
+        "response": _response,
+        "result": _result,
+        "spec": _spec_view,
+        "step": _step_view,
+        "steps": _steps,
+        "vars": _ctx_view,
+        "workload": _workload,
+    }
+    _LEVELS: ClassVar[tuple[Callable[[Scope, str], Any], ...]] = (_in_locals, _in_loop, _in_args, _in_engine, _in_results, _in_workload, _in_spec)
+    """In the order in which names are looked up."""
 
 
 class LabelledResult(View):
@@ -337,57 +364,3 @@ class LabelledResult(View):
 
     def plain(self) -> Any:
         return self._result.plain()
-
-
-class _StepResults(Mapping[str, Any]):
-    """`steps`: every result by the step's name, raw."""
-
-    __slots__ = ("_scope",)
-
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-
-    def __getitem__(self, name: str) -> Any:
-        return self._scope._state.results[name]  # noqa: SLF001  a face of the scope
-
-    def __iter__(self) -> Any:
-        return iter(self._scope._state.results)  # noqa: SLF001
-
-    def __len__(self) -> int:
-        return len(self._scope._state.results)  # noqa: SLF001
-
-
-_ENGINE: Final[Mapping[str, Callable[[Scope], Any]]] = {
-    "_attempt": Scope._attempt,
-    "_prev": Scope._prev,
-    "_task": Scope._task,
-    "args": Scope._args_view,
-    "ctx": Scope._ctx_view,
-    "env": Scope._env,
-    "error": Scope._error,
-    "execution_id": Scope._execution_id,
-    "input": Scope._input_view,
-    "iter": Scope._iter_view,
-    "job": Scope._job,
-    "now": Scope._now_function,
-    "outcome": Scope._outcome,
-    "output": Scope._outcome,
-    "payload": Scope._payload,
-    "response": Scope._response,
-    "result": Scope._result,
-    "spec": Scope._spec_view,
-    "step": Scope._step_view,
-    "steps": Scope._steps,
-    "vars": Scope._ctx_view,
-    "workload": Scope._workload,
-}
-
-_LEVELS: Final[tuple[Callable[[Scope, str], Any], ...]] = (
-    Scope._in_locals,
-    Scope._in_loop,
-    Scope._in_args,
-    Scope._in_engine,
-    Scope._in_results,
-    Scope._in_workload,
-    Scope._in_spec,
-)

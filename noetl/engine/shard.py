@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
+from noetl.actors.actor import Actor, Context, Exit, Signal
 from noetl.actors.ref import Ref, Reply
 from noetl.engine import messages
 from noetl.engine.effects import ENDED
@@ -242,5 +241,5 @@ class Shard(Actor[ShardInbox]):
         self._poll_later(ctx)
 
 
-def _as_news(outcome: State | None | BaseException) -> Ended | Handled:
+def _as_news(outcome: State | BaseException | None) -> Ended | Handled:
     return Ended(outcome) if isinstance(outcome, State) else Handled(outcome)

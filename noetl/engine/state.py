@@ -32,8 +32,8 @@ class Outcome(Struct, omit_defaults=True):
 class Frame(Struct, omit_defaults=True):
     """One iteration's way through the pipeline. A step without a loop has one, with index 0.
 
-    `phase`: attempting: an attempt is running or due; settling: its outcome is to be judged; done; failed. `sink` (boundary, rule, action) is set while
-    the attempt is the sink of that action of a rule, and what follows in the rule waits for it.
+    `phase`: attempting: an attempt is running or due; settling: its outcome is to be judged; done; failed. `sink` (boundary, rule, action) is set
+    while the attempt is the sink of that action of a rule, and what follows in the rule waits for it.
     """
 
     index: int

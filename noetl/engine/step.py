@@ -1,7 +1,7 @@
 """A step: the supervisor of its attempts.
 
-It starts an attempt when the execution orders one, and keeps each outcome until the execution says that it is committed: an execution that restarts orders again
-what its log says is under way, and gets the outcome that was kept, or nothing while the attempt still runs.
+It starts an attempt when the execution orders one, and keeps each outcome until the execution says that it is committed: an execution that restarts
+orders again what its log says is under way, and gets the outcome that was kept, or nothing while the attempt still runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The supervisor of one execution: of the actor that decides, and of the steps that it has started.
 
-The steps do not end with the decider: when it crashes it is started again and folds its log, while attempts go on. Its crashes are counted here, so that an
-execution that can't go on is quarantined and takes nobody else along.
+The steps do not end with the decider: when it crashes it is started again and folds its log, while attempts go on. Its crashes are counted here, so
+that an execution that can't go on is quarantined and takes nobody else along.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PERIOD_S: Final = 60.0
 _STEP_S: Final = 15.0
 
 
-class Quarantined(Exception):  # noqa: N818  an exit reason
+class Quarantined(Exception):
     """The execution's actor crashed more often than allowed."""
 
     def __init__(self, reason: Reason) -> None:

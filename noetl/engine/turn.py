@@ -1,14 +1,15 @@
 """One turn of an execution: the messages that waited, and what is decided about them.
 
-A turn applies each event as it is decided, so that the next decision sees it. It is pure all the same: equal state, messages, time, chance and loaded values give equal
-events, and folding those events gives the state that it leaves behind. Work is done in small items; an item renders everything that it needs before it
-emits anything, so that one that lacks a value can be done again from the start.
+A turn applies each event as it is decided, so that the next decision sees it. It is pure all the same: equal state, messages, time, chance and
+loaded values give equal events, and folding those events gives the state that it leaves behind. Work is done in small items; an item renders
+everything that it needs before it emits anything, so that one that lacks a value can be done again from the start.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from noetl.dsl.lookup import Load, NotLoaded
@@ -27,7 +28,7 @@ Item = tuple[str, Any, Any]
 
 class Turn:
     def __init__(
-        self, program: Program, state: State, load: Load, now: dt.datetime, *, chance: float = 0.5, node: str = "", inline_max_bytes: int = 65_536
+        self, program: Program, state: State, load: Load, now: dt.datetime, *, chance: float = 0.5, holds_secret: Callable[[bytes], bool] = lambda encoded: False, node: str = "", inline_max_bytes: int = 65_536
     ) -> None:
         self.program = program
         self.state = state
@@ -37,6 +38,7 @@ class Turn:
         """The turn's draw for jitter, in [0, 1)."""
         self.node = node
         self._inline_max_bytes = inline_max_bytes
+        self._holds_secret = holds_secret
         self.events: list[AnyEvent] = []
         self.artifacts: dict[str, bytes] = {}
         """Values that must be in the artifact store before the events are appended."""
@@ -87,8 +89,8 @@ class Turn:
         if not isinstance(value, (dict, list, str)) or (isinstance(value, str) and len(value) * 4 < self._inline_max_bytes):
             return value
         encoded = encode(value)
-        if len(encoded) <= self._inline_max_bytes:
-            return value
+        if len(encoded) <= self._inline_max_bytes or self._holds_secret(encoded):
+            return value  # (one with a secret is sealed on its way into the log)
         handle = handle_of(value, encoded)
         self.artifacts[handle.hash] = encoded
         return handle

@@ -6,32 +6,31 @@ import asyncio
 import contextlib
 import secrets
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from noetl.actors.loop import Runtime
-from noetl.actors.ref import Ref
 from noetl.clock import Clock, SystemClock
-from noetl.engine.client import LocalClient
-from noetl.errors import LogUnavailable, NoetlError
+from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
 from noetl.node.incarnation import this_process
+from noetl.node.place import Place, opened_place
 from noetl.node.profile import Profile
-from noetl.node.tree import Parts, tree
 from noetl.probe import Probe
 from noetl.settings import Settings
-from noetl.supervisors.static import GaveUp, start_tree, which_children
+from noetl.tools.tool import Resources
 from noetl.vault.key import read_or_make_key
 from noetl.vault.secrets import Secrets
-from noetl.vault.vaults.file import FileVault
+from noetl.vault.vaults.file import FileVault, read_credentials
+
+if TYPE_CHECKING:
+    from noetl.actors.loop import Runtime
+    from noetl.actors.ref import Ref
+    from noetl.engine.client import LocalClient
+    from noetl.node.tree import Parts
 
 T = TypeVar("T")
-
-MEMORY = "memory"
-"""The store that is gone with the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,47 +47,73 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def running_node(
-    profile: Profile, settings: Settings, *, home: Path, store: str | None, environment: Mapping[str, str], clock: Clock | None = None
+    profile: Profile,
+    settings: Settings,
+    *,
+    home: Path,
+    store: str | None,
+    environment: Mapping[str, str],
+    clock: Clock | None = None,
+    kinds: Collection[str] = (),
 ) -> AsyncIterator[Node]:
     """Boot a node, and stop it at the end.
 
-    `store` is a file, a directory, `memory`, or None for the one in `home`.
+    `store` is a file, a directory, `memory`, or None for the one in `home`. `kinds` are tools that will be called soon: what takes long to
+    start of what they need is started first.
 
     Raises:
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
     """
+    vault = FileVault(read_credentials(Path(settings.credentials)) if settings.credentials else {})
     sys.setswitchinterval(0.0001)  # a busy loop must not starve the store's writer thread
-    if store == MEMORY:
-        with tempfile.TemporaryDirectory(prefix="noetl-") as directory:
-            async with _running(profile, settings, Path(directory), None, environment, clock or SystemClock()) as node:
+    with opened_place(home, store) as place:
+        resources = Resources(settings, place.directory / "run", place.directory / "artifacts")
+        try:
+            await _start_early(resources, kinds)
+            parts = _parts(profile, settings, place, vault, resources, environment, clock or SystemClock())
+            async with _running(parts) as node:
                 yield node
-    else:
-        async with _running(profile, settings, *store_place(home, store), environment, clock or SystemClock()) as node:
-            yield node
+        finally:
+            await resources.close()
 
 
-@contextlib.asynccontextmanager
-async def _running(
-    profile: Profile, settings: Settings, directory: Path, file: Path | None, environment: Mapping[str, str], clock: Clock
-) -> AsyncIterator[Node]:
-    probe = Probe()
-    runtime = Runtime(clock, probe)
-    node_id = f"run-{secrets.token_hex(4)}"
-    parts = Parts(
-        owner=this_process(node_id),
+async def _start_early(resources: Resources, kinds: Collection[str]) -> None:
+    """The processes for the author's code start while this one goes on importing."""
+    if "python" in kinds:
+        from noetl.tools.sandbox.pool import open_sandbox  # noqa: PLC0415  only where it is needed
+
+        await resources.get("python", open_sandbox)
+
+
+def _parts(
+    profile: Profile, settings: Settings, place: Place, vault: FileVault, resources: Resources, environment: Mapping[str, str], clock: Clock
+) -> Parts:
+    from noetl.node.tree import Parts  # noqa: PLC0415  imports the engine, after `_start_early`
+
+    return Parts(
+        owner=this_process(f"run-{secrets.token_hex(4)}"),
         settings=settings,
         profile=profile,
-        directory=directory,
-        store_file=file,
-        keeps_logs=file is not None,
-        vault=FileVault(Path(settings.credentials) if settings.credentials else None),
-        secrets=Secrets(lambda: secrets.token_bytes(32) if file is None else read_or_make_key(directory / "vault.key")),
+        directory=place.directory,
+        store_file=place.file,
+        vault=vault,
+        secrets=Secrets(lambda: secrets.token_bytes(32) if place.file is None else read_or_make_key(place.directory / "vault.key")),
+        resources=resources,
         clock=clock,
-        probe=probe,
-        registry=runtime.registry,
+        probe=Probe(),
         ids=ExecutionIds(clock),
         environment=environment,
     )
+
+
+@contextlib.asynccontextmanager
+async def _running(parts: Parts) -> AsyncIterator[Node]:
+    from noetl.actors.loop import Runtime  # noqa: PLC0415  as above
+    from noetl.engine.client import LocalClient  # noqa: PLC0415
+    from noetl.node.tree import tree  # noqa: PLC0415
+    from noetl.supervisors.static import GaveUp, start_tree, which_children  # noqa: PLC0415
+
+    runtime = Runtime(parts.clock, parts.probe)
     try:
         root = await start_tree(runtime, tree(parts))
     except GaveUp as error:
@@ -98,31 +123,23 @@ async def _running(
         assert shard is not None
         assert parts.engine is not None
         assert parts.lease is not None
-        client = LocalClient(parts.engine, shard, parts.lease, parts.ids, environment)
-        yield Node(node_id, runtime, parts, client, probe, root)
+        client = LocalClient(parts.engine, shard, parts.lease, parts.ids, parts.environment)
+        yield Node(parts.owner.node, runtime, parts, client, parts.probe, root)
     finally:
         await runtime.stop(root)
-
-
-def store_place(home: Path, store: str | None) -> tuple[Path, Path]:
-    """The directory of a store, and its file."""
-    if store is None:
-        return home, home / "noetl.db"
-    path = Path(store).absolute()
-    return (path, path / "noetl.db") if path.is_dir() else (path.parent, path)
 
 
 def run_on_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine on the fastest event loop there is."""
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415  not on every system
     except ImportError:
         return asyncio.run(work())
     return uvloop.run(work())
 
 
-def _cause(error: BaseException) -> NoetlError:
+def _cause(error: Any) -> NoetlError:
     """What a person should read of a tree that did not start: the reason at the end of the chain."""
-    while isinstance(error, GaveUp) and isinstance(error.reason, BaseException):
+    while isinstance(getattr(error, "reason", None), BaseException):
         error = error.reason
-    return error if isinstance(error, NoetlError) else LogUnavailable(f"the node did not start: {error!r}")
+    return error if isinstance(error, NoetlError) else NoetlError(f"the node did not start: {error!r}")

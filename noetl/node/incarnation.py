@@ -15,10 +15,10 @@ def this_process(node: str) -> Owner:
 
 
 def is_alive(owner: Owner) -> bool:
-    """Whether the owner still runs. One on another host can't be asked: it counts as running."""
-    if owner.host != socket.gethostname():
-        return True
-    return owner.boot == _boot() and _began(owner.pid) == owner.began
+    """Whether the owner still runs. One on another machine, or in another container, can't be asked: it counts as running."""
+    if owner.boot == _boot():
+        return _began(owner.pid) == owner.began
+    return owner.host != socket.gethostname()  # this machine, before it was booted again
 
 
 def _began(pid: int) -> str | None:
@@ -34,7 +34,7 @@ def _began(pid: int) -> str | None:
 
 def _began_elsewhere(pid: int) -> str | None:
     """Systems without /proc."""
-    import psutil
+    import psutil  # noqa: PLC0415  only there
 
     try:
         return str(psutil.Process(pid).create_time())
@@ -48,6 +48,6 @@ def _boot() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
-        import psutil
+        import psutil  # noqa: PLC0415  as above
 
         return str(psutil.boot_time())

@@ -20,9 +20,8 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "NOETL_CREDENTIALS": ("credentials",),
     "NOETL_PLAYBOOK_PATH": ("playbook_path",),
     "NOETL_ENV_ALLOW": ("env_allow",),
-    "NOETL_ALLOW_SHELL": ("allow_shell",),
-    "NOETL_LOG_LEVEL": ("log_level",),
 }
+_PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV"})
 _SECTIONS: Final = ("values", "python", "store", "engine")
 
@@ -69,16 +68,13 @@ def load_settings(environment: Mapping[str, str], config_dir: Path | None = None
         elif name == named:
             raise SettingsError(f"NOETL_ENV is '{named}', but there is no config/{named}.yaml")
     for variable, path in known_variables().items():
-        if variable in environment:
-            merged = _laid_over(merged, _nested(path, _value(variable, environment[variable])))
-            _convert(merged, Settings, variable)
+        text = environment.get(variable, "").strip()
+        if text:
+            given = _nested(path, _value(variable, text))
+            _convert(given, Settings, f"{variable} is {text!r}")
+            merged = _laid_over(merged, given)
     settings: Settings = _convert(merged, Settings, "settings")
     return settings, list(_unknown(environment))
-
-
-def home_dir(environment: Mapping[str, str]) -> Path:
-    """Where a node keeps its files: `NOETL_HOME`, default ./.noetl."""
-    return Path(environment.get("NOETL_HOME") or ".noetl").absolute()
 
 
 def slots_of(pool: PoolProfile) -> int:
@@ -96,22 +92,18 @@ def known_variables() -> dict[str, tuple[str, ...]]:
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
-    known = {*known_variables(), *_OTHER}
+    known = {variable.removeprefix(_PREFIX) for variable in (*known_variables(), *_OTHER)}
     for variable in sorted(environment):
-        if variable.startswith("NOETL_") and variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            yield f"{variable} sets nothing" + (f": did you mean {near[0]}?" if near else "")
+        name = variable.removeprefix(_PREFIX)
+        if variable.startswith(_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            yield f"{variable} sets nothing" + (f": did you mean {_PREFIX}{near[0]}?" if near else "")
 
 
 def _value(variable: str, text: str) -> Any:
     """A variable's text as the settings' data: lists are separated as in PATH (NOETL_PLAYBOOK_PATH) or by commas."""
-    if variable == "NOETL_PLAYBOOK_PATH":
-        return [part for part in text.split(os.pathsep) if part]
-    if variable == "NOETL_ENV_ALLOW":
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if variable == "NOETL_ALLOW_SHELL":
-        return text.strip().lower() in ("1", "true", "yes", "on")
-    return None if text.strip().lower() in ("", "null", "none") else text
+    separator = {"NOETL_PLAYBOOK_PATH": os.pathsep, "NOETL_ENV_ALLOW": ","}.get(variable)
+    return text if separator is None else [part.strip() for part in text.split(separator) if part.strip()]
 
 
 def _find(folder: str, name: str, config_dir: Path | None) -> Path | None:
@@ -125,12 +117,12 @@ def _find(folder: str, name: str, config_dir: Path | None) -> Path | None:
 
 def _is_noetl(place: Path) -> bool:
     """Somebody else's project may have a `config/default.yaml` too: the working directory counts when it has profiles."""
-    return (place / "nodes").is_dir()
+    return any((place / "nodes").glob("*.yaml"))
 
 
 def _read(file: Path) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml import YAML  # noqa: PLC0415  where there is no file it is not needed
+    from ruamel.yaml.error import YAMLError  # noqa: PLC0415
 
     try:
         content = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))

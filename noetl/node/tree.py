@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from noetl.actors.actor import AsyncActor, Context, Reason
-from noetl.actors.registry import Registry
 from noetl.clock import Clock
 from noetl.engine.cache import ValueCache
 from noetl.engine.call import Caller
 from noetl.engine.credentials import Credentials
 from noetl.engine.engine import Engine
 from noetl.engine.library import Library
-from noetl.engine.order import Order
 from noetl.engine.pool import LocalPools, Pool
 from noetl.engine.shard import Shard
 from noetl.ids import ExecutionIds
@@ -38,26 +36,27 @@ from noetl.vault.secrets import Secrets
 
 @dataclass(slots=True)
 class Parts:
-    """What the branches of one node hand to those that start after them. `store_file` None: the store is in memory."""
+    """What the branches of one node hand to those that start after them.
+
+    `store_file` None: the store is in memory. `resources` may have been made before.
+    """
 
     owner: Owner
     settings: Settings
     profile: Profile
     directory: Path
     store_file: Path | None
-    keeps_logs: bool
     vault: Vault
     secrets: Secrets
     clock: Clock
     probe: Probe
-    registry: Registry
     ids: ExecutionIds
     environment: Mapping[str, str]
-    store: Store | None = None
     resources: Resources | None = None
+    store: Store | None = None
     lease: ShardLease | None = None
     engine: Engine | None = None
-    run_log: RunLog | None = field(default=None)
+    run_log: RunLog | None = None
 
 
 def tree(parts: Parts) -> SupervisorSpec:
@@ -94,7 +93,7 @@ class StoreKeeper(AsyncActor[Any]):
     async def init(self, ctx: Context[Any]) -> None:
         parts = self._parts
         parts.store = await open_sqlite(parts.store_file, parts.directory, parts.settings.store)
-        parts.run_log = RunLog(parts.store.logs_dir if parts.keeps_logs else None, parts.clock, parts.secrets, parts.probe)
+        parts.run_log = RunLog(None if parts.store_file is None else parts.store.logs_dir, parts.clock, parts.secrets, parts.probe)
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
         parts = self._parts
@@ -116,7 +115,7 @@ class Toolbox(AsyncActor[Any]):
         store, run_log = parts.store, parts.run_log
         assert store is not None
         assert run_log is not None
-        parts.resources = resources = Resources(parts.settings, parts.directory / "run", store.artifacts_dir)
+        resources = parts.resources = parts.resources or Resources(parts.settings, parts.directory / "run", store.artifacts_dir)
         cache = ValueCache(store.artifacts_dir, store.log, resources.run_blocking, parts.secrets.open_leaf)
         library = Library(store.catalog, tuple(Path(root) for root in parts.settings.playbook_path))
 
@@ -142,7 +141,7 @@ class Toolbox(AsyncActor[Any]):
             cache=cache,
             secrets=parts.secrets,
             caller=caller,
-            pools=LocalPools(parts.registry, serves),
+            pools=LocalPools(ctx.registry, serves),
             children=SubPlaybooks(library, parts.ids),
             library=library,
             resources=resources,

@@ -1,8 +1,11 @@
 """The log of an execution: appends with an expected version, under the epoch of a shard, in a hash chain.
 
-An append is one row: the events that one turn of the execution gave, encoded, and with it whatever must become true in the same transaction. Contract:
+An append is one row: the events that one turn of the execution gave, encoded, and with it whatever must become true in the same transaction.
+Contract:
+
 - An append that was answered without an error survives kill -9 and, with full durability, a power loss.
-- `StaleVersion`: that version is there already, from somebody else. `Fenced`: the shard has a newer epoch. Neither fails the appends beside it.
+- `StaleVersion`: its version is not the next one; somebody else has appended. `Fenced`: the shard has a newer epoch, or the execution has left it.
+  Neither fails the appends beside it.
 - What was handed over is never withdrawn: after `LogUnavailable` the append may or may not be there; read its version to know.
 """
 

@@ -13,7 +13,8 @@ Restart = Literal["permanent", "transient", "temporary"]
 class Backoff(Struct, frozen=True):
     """Wait before a restart: `initial_s`, growing by `factor` up to `max_s`, spread by `jitter` (0.1: ±10 %).
 
-    A child that has been up for `reset_after_s` starts from `initial_s` again. Restarts with a back-off do not count against the supervisor's intensity.
+    A child that has been up for `reset_after_s` starts from `initial_s` again. Restarts with a back-off do not count against the supervisor's
+    intensity.
     """
 
     initial_s: float = 0.2

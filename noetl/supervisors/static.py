@@ -16,7 +16,7 @@ from noetl.supervisors.intensity import Intensity, delay_s
 from noetl.supervisors.spec import ChildSpec, SupervisorSpec, should_restart
 
 
-class GaveUp(Exception):  # noqa: N818  an exit reason
+class GaveUp(Exception):
     """A supervisor gave up: a child failed more often than its intensity allows, or could not be started."""
 
     def __init__(self, supervisor: str, child: str, reason: Reason) -> None:

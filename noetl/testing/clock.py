@@ -6,7 +6,11 @@ import asyncio
 import datetime as dt
 import selectors
 from collections.abc import Callable
-from typing import Any, Final
+from concurrent.futures import Executor
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 START: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
@@ -39,7 +43,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now_s
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]) -> asyncio.Future[T]:
         future = super().run_in_executor(executor, func, *args)
         self._virtual.threads_busy += 1
 

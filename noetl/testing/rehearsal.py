@@ -1,8 +1,8 @@
 """An execution without actors, store or time that passes: what `decide` makes of a playbook when the tools are simulated.
 
-    run = Rehearsal(text, {"fetch": lambda call: {"rows": [1, 2]}})
-    run.play()
-    assert run.status == "completed"
+run = Rehearsal(text, {"fetch": lambda call: {"rows": [1, 2]}})
+run.play()
+assert run.status == "completed"
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from noetl.engine.program import Program
 from noetl.engine.state import State
 from noetl.engine.turn import Turn
 from noetl.errors import TemplateError, ToolError
-from noetl.events import AnyEvent, IterationCompleted
+from noetl.events import AnyEvent, IterationCompleted, StepScheduled
 from noetl.testing.clock import START
 from noetl.values import Handle, decode
 
@@ -287,6 +287,4 @@ class Rehearsal:
     @property
     def order(self) -> list[str]:
         """Steps in the order in which they were scheduled."""
-        from noetl.events import StepScheduled
-
         return [event.step for event in self.named(StepScheduled)]

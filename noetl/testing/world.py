@@ -22,7 +22,8 @@ M = TypeVar("M")
 class World:
     """Start actors in it, tell them things, and wait for what they say.
 
-    `next(Kind)` gives the first news of that kind that was not taken yet, and fails as soon as nothing can come any more within `patience_s` of virtual time.
+    `next(Kind)` gives the first news of that kind that was not taken yet, and fails as soon as nothing can come any more within `patience_s` of
+    virtual time.
     """
 
     def __init__(self, patience_s: float = 86_400.0) -> None:

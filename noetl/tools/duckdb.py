@@ -54,7 +54,6 @@ class Input(Struct, frozen=True):
     mode: Mode = "insert"
     key: str | list[str] | None = None
     data: Any = None
-    auth: Any = None
 
 
 async def run(given: Input, ctx: ToolContext) -> dict[str, Any] | list[dict[str, Any]]:
@@ -65,7 +64,7 @@ async def run(given: Input, ctx: ToolContext) -> dict[str, Any] | list[dict[str,
         ToolRefused: the task or its credential lacks something.
     """
     work = await _work(given, ctx)
-    attachments = attachments_of(given.auth, ctx.credentials)
+    attachments = attachments_of(ctx.credentials)
     databases = await ctx.resources.get(NAME, open_databases)
     working_dir = ctx.base_dirs[0] if ctx.base_dirs else Path.cwd()
     with reported(f"can't open database '{given.database}'", attachments):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 from msgspec import Struct
@@ -43,14 +43,15 @@ class Attachment(Struct, frozen=True):
         return f"<{self.extension} {self.alias}>"
 
 
-def attachment_of(alias: str, credential: Credential, scope: str | None) -> Attachment:
-    """`scope` is the prefix of the addresses that a secret is for, like `gs://bucket`.
+def attachment_of(alias: str, credential: Credential) -> Attachment:
+    """Its field `scope` is the prefix of the addresses that a secret is for, like `gs://bucket`.
 
     Raises:
         ToolRefused: the kind has no use in DuckDB, or a field is missing.
     """
     if credential.kind == "postgres":
         return _postgres(alias, login_of(credential))
+    scope = credential.data.get("scope")
     store = {"s3": "s3", "gcs": "gcs", "hmac": "s3" if (scope or "").startswith("s3:") else "gcs"}.get(credential.kind)
     if store is None:
         raise ToolRefused(f"duckdb can't use credential '{credential.name}' of kind '{credential.kind}': only postgres, s3, gcs and hmac")
@@ -141,13 +142,6 @@ def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
     return text
 
 
-def attachments_of(auth: Any, credentials: Mapping[str, Credential]) -> list[Attachment]:
-    """One for each credential of a call. `auth` is the task's field, whose entries may give a `scope`; a credential without alias has its name."""
-    entries = auth if isinstance(auth, Mapping) else {}
-    by_alias = {alias: entry for alias, entry in entries.items() if isinstance(entry, Mapping)}
-    found = []
-    for key, credential in credentials.items():
-        alias = key or (next(iter(by_alias)) if len(by_alias) == 1 else credential.name)
-        scope = by_alias.get(alias, entries).get("scope") or credential.data.get("scope")
-        found.append(attachment_of(alias, credential, scope))
-    return found
+def attachments_of(credentials: Mapping[str, Credential]) -> list[Attachment]:
+    """One for each credential of a call; one without an alias goes by its name."""
+    return [attachment_of(alias or credential.name or credential.kind, credential) for alias, credential in credentials.items()]

@@ -50,7 +50,6 @@ class Input(Struct, frozen=True):
     verify_ssl: bool = True
     timeout: float | Timeout | None = None
     """Seconds for the whole call, connection to last byte; by default the task's own, else 30."""
-    auth: Any = None
 
 
 class Request(Struct, frozen=True):

@@ -41,7 +41,6 @@ class Input(Struct, frozen=True):
     mode: Mode = "insert"
     key: str | list[str] | None = None
     data: Any = None
-    auth: Any = None
     pool: dict[str, Any] | None = None
 
 

@@ -65,7 +65,7 @@ async def run(given: Input, ctx: ToolContext) -> Any:
         env=dict(ctx.env),
         libs=given.libs,
         artifacts_dir=str(ctx.resources.artifacts_dir),
-        inline_max_bytes=settings.values.inline_max_bytes,
+        inline_max_bytes=settings.values.result_max_bytes if ctx.sensitive else settings.values.inline_max_bytes,
         result_max_bytes=settings.values.result_max_bytes,
     )
     sandbox = await ctx.resources.get(NAME, open_sandbox)

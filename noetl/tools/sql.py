@@ -80,7 +80,7 @@ async def texts(command: str | Sequence[str] | None, script: Any, ctx: ToolConte
         from noetl.tools.script import fetch  # noqa: PLC0415  few tasks have one, and its sources bring an HTTP client
 
         text, _ = await fetch(script, ctx)
-        return [ctx.render(text)]
+        return [await ctx.render(text)]
     return [command] if isinstance(command, str) else list(command or ())
 
 

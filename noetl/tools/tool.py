@@ -136,10 +136,14 @@ class Resources:
             raise ExceptionGroup("closing what the tools shared", failures)
 
 
+async def _as_it_is(text: str) -> str:
+    return text
+
+
 class ToolContext:
     """What a call may use besides its input."""
 
-    __slots__ = ("args", "base_dirs", "call", "clock", "credentials", "env", "iterator", "log", "memory_bytes", "names", "render", "resources", "timeout_s")
+    __slots__ = ("args", "base_dirs", "call", "clock", "credentials", "env", "iterator", "log", "memory_bytes", "names", "render", "resources", "sensitive", "timeout_s")
 
     def __init__(
         self,
@@ -153,7 +157,8 @@ class ToolContext:
         credentials: Mapping[str, Credential] | None = None,
         env: Mapping[str, str] | None = None,
         log: Callable[[str, str], None] = lambda stream, text: None,
-        render: Callable[[str], str] = lambda text: text,
+        render: Callable[[str], Awaitable[str]] = _as_it_is,
+        sensitive: bool = False,
         base_dirs: tuple[Path, ...] = (),
         timeout_s: float | None = None,
         memory_bytes: int | None = None,
@@ -175,6 +180,8 @@ class ToolContext:
         """`log(stream, line)`: a line for the run's log; stream is stdout, stderr or warning."""
         self.render = render
         """Renders a text that the call has fetched (SQL of a `script`) over the scope of the task."""
+        self.sensitive = sensitive
+        """Values of the call may hold secrets: nothing of it goes to disk but through the engine."""
         self.base_dirs = base_dirs
         """Where a `script` file may lie: working directory, the playbook's directory, the catalog roots."""
         self.timeout_s = timeout_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -10,8 +11,9 @@ from msgspec import Struct
 
 OPEN_FIELDS: Final = frozenset(
     {
-        "access_key_id", "account", "client_id", "database", "db_host", "db_name", "db_port", "db_user", "dbname", "driver", "endpoint", "header", "host",
-        "key_id", "port", "region", "role", "schema", "scope", "sslmode", "token_url", "url", "user", "username", "warehouse",
+        "access_key_id", "account", "client_id", "database", "db_host", "db_name", "db_port", "db_user", "dbname", "driver",
+        "endpoint", "header", "host", "key_id", "port", "region", "role", "schema", "scope", "sslmode", "token_url", "url",
+        "user", "username", "warehouse",
     }
 )  # fmt: skip
 """Fields that say where and who. All others are secret."""
@@ -37,22 +39,21 @@ class Vault(Protocol):
 
 
 def secrets_of(record: CredentialRecord) -> Iterator[str]:
-    """The texts that must not be seen: secret fields, passwords inside URLs, and what authentication schemes make of them."""
+    """The texts that must not be seen: secret fields, passwords inside of addresses, and the login that basic authentication makes of two fields."""
     for key, value in record.data.items():
         if key.lower() not in OPEN_FIELDS:
             yield from _texts(value)
-        elif isinstance(value, str) and "://" in value:
-            yield from _url_password(value)
+        elif isinstance(value, str):
+            yield from _passwords(value)
     user = record.data.get("username", record.data.get("user"))
-    if record.kind == "basic" and user is not None and "password" in record.data:
+    if user is not None and "password" in record.data:
         yield f"{user}:{record.data['password']}"
 
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
-        if "://" in value:
-            yield from _url_password(value)
+        yield from _passwords(value)
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from _texts(item)
@@ -63,11 +64,16 @@ def _texts(value: Any) -> Iterator[str]:
         yield str(value)
 
 
-def _url_password(url: str) -> Iterator[str]:
+def _passwords(text: str) -> Iterator[str]:
+    """In a URL, or in words such as `host=db password='x y'`."""
+    for match in _PASSWORD_WORD.finditer(text):
+        yield match[1] if match[1] is not None else match[2]
     try:
-        password = urlsplit(url).password
+        password = urlsplit(text).password
     except ValueError:
         return
     if password:
-        yield password
         yield unquote(password)
+
+
+_PASSWORD_WORD: Final = re.compile(r"\bpassword\s*=\s*(?:'((?:\\.|[^'\\])*)'|([^\s&;]+))", re.IGNORECASE)

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from noetl.blobs import make_directory
 from noetl.errors import SettingsError
 
 KEY_BYTES: Final = 32
@@ -30,7 +31,7 @@ def read_or_make_key(path: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

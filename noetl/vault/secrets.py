@@ -1,27 +1,30 @@
 """What must not be seen, and how it is kept from being seen.
 
-A secret is known from the moment its credential is opened. Every text on its way to a reader is scrubbed of the known secrets and of the forms in which they travel
-(base64, URL, JSON, hex). What is stored keeps its value, sealed: encrypted, with the scrubbed text for readers.
+A secret is known from the moment its credential is opened. Every text on its way to a reader is scrubbed of the known secrets, in all forms in which
+they travel. What is stored keeps its value, sealed: encrypted, with the scrubbed text for readers.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from noetl.errors import LogCorrupt
+from noetl.errors import LogCorrupt, LogUnavailable, ToolRefused
 from noetl.values import SEALED_CODE, Sealed, pack_leaf, unpack_leaf
 
 MASK: Final = "***"
-_LEAST: Final = 6
+NO_CIPHER: Final = "a secret can't be kept safe without the package 'cryptography': pip install 'noetl[sealed]'"
+LEAST_CHARS: Final = 6
 """Shorter secrets would mask half of what people write."""
 _NONCE_BYTES: Final = 12
+_IN_HTML: Final = {"&": "amp|#38|#x26", "<": "lt|#60|#x3[cC]", ">": "gt|#62|#x3[eE]", '"': "quot|#34|#x22", "'": "apos|#39|#x27"}
 
 
 class Secrets:
@@ -29,21 +32,28 @@ class Secrets:
 
     def __init__(self, key: Callable[[], bytes]) -> None:
         self._key = key
-        self._known: set[str] = set()
+        self._known: dict[str, re.Pattern[str]] = {}
         self._text: re.Pattern[str] | None = None
         self._bytes: re.Pattern[bytes] | None = None
         self._cipher: Any = None
 
     def learn(self, values: Iterable[str]) -> None:
-        """Remember secrets from now on."""
-        new = {value for value in values if len(value) >= _LEAST} - self._known
+        """Remember secrets from now on. Raises `ToolRefused` when they could not be sealed here."""
+        new = {value: re.compile(pattern_of(value)) for value in values if len(value) >= LEAST_CHARS and value not in self._known}
         if not new:
             return
+        if find_spec("cryptography") is None:
+            raise ToolRefused(NO_CIPHER, kind="unsupported")
         self._known |= new
-        forms = sorted({form for secret in self._known for form in forms_of(secret)}, key=len, reverse=True)
-        pattern = "|".join(re.escape(form) for form in forms)
+        longest_first = sorted(self._known, key=len, reverse=True)
+        pattern = "|".join(self._known[secret].pattern for secret in longest_first)
         self._text = re.compile(pattern)
         self._bytes = re.compile(pattern.encode())
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to hide."""
+        return self._text is not None
 
     def scrub(self, text: str) -> str:
         return text if self._text is None else self._text.sub(MASK, text)
@@ -83,10 +93,11 @@ class Secrets:
 
     def open(self, sealed: Sealed) -> Any:
         """Raises `LogCorrupt` when it was sealed with another key, or changed."""
-        from cryptography.exceptions import InvalidTag
+        aead = self._aead()
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  slow to import, and rarely needed
 
         try:
-            packed = self._aead().decrypt(sealed.cipher[:_NONCE_BYTES], sealed.cipher[_NONCE_BYTES:], None)
+            packed = aead.decrypt(sealed.cipher[:_NONCE_BYTES], sealed.cipher[_NONCE_BYTES:], None)
         except (InvalidTag, ValueError):
             raise LogCorrupt("a sealed value can't be opened: the vault's key is not the one that it was sealed with") from None
         value, secrets = msgspec.msgpack.decode(packed, ext_hook=unpack_leaf)
@@ -94,41 +105,74 @@ class Secrets:
         return value
 
     def _sealed(self, value: Any) -> Sealed:
-        import secrets as randomness
-
-        nonce = randomness.token_bytes(_NONCE_BYTES)
+        nonce = os.urandom(_NONCE_BYTES)
         shown = self.hide(value)
         text = shown if isinstance(shown, str) else json.dumps(shown, default=str)
-        inside = [secret for secret in self._known if any(form in (value if isinstance(value, str) else text_of(value)) for form in forms_of(secret))]
+        clear = value if isinstance(value, str) else json.dumps(value, default=str)
+        inside = [secret for secret, pattern in self._known.items() if pattern.search(clear)]
         packed = msgspec.msgpack.encode((value, inside), enc_hook=pack_leaf)
         return Sealed(text, nonce + self._aead().encrypt(nonce, packed, None))
 
     def _aead(self) -> Any:
         if self._cipher is None:
-            from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+            try:
+                from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: PLC0415  as above
+            except ModuleNotFoundError:
+                raise LogUnavailable(NO_CIPHER) from None
             self._cipher = ChaCha20Poly1305(self._key())
         return self._cipher
 
 
-def text_of(value: Any) -> str:
-    return json.dumps(value, default=str, ensure_ascii=False)
+def pattern_of(secret: str) -> str:
+    """A regular expression for a secret in the forms in which it travels.
 
-
-def forms_of(secret: str) -> set[str]:
-    """The texts as which a secret travels."""
+    As text, each character as it is or escaped for URLs, JSON, HTML or by a backslash, also several times over; the same for each line of a secret
+    that has several, since logs have lines; as hex; and as base64, alone or in the midst of other bytes.
+    """
     raw = secret.encode()
-    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    forms |= {raw.hex(), raw.hex().upper()}
-    forms |= {base64.b64encode(raw).decode().rstrip("="), base64.urlsafe_b64encode(raw).decode().rstrip("=")}
-    forms |= {form for lead in (1, 2) for form in _base64_inside(raw, lead)}
-    return {form for form in forms if len(form) >= _LEAST}
+    texts = [_spelled(text) for text in (secret, *_lines(secret)) if len(text) >= LEAST_CHARS]
+    return "|".join([*texts, *_in_base64(raw), f"(?i:{raw.hex()})"])
 
 
-def _base64_inside(raw: bytes, lead: int) -> Iterable[str]:
-    """The characters that the secret alone decides when `lead` bytes (modulo 3) stand before it."""
-    skip = {1: 2, 2: 3}[lead]
+def _spelled(text: str) -> str:
+    """A run of backslashes counts as one, since escaping multiplies them, and goes with the character that follows: that one may be escaped, too."""
+    return "".join(_spelled_piece(run, char) for run, char in re.findall(r"(\\*)([^\\]?)", text) if run or char)
+
+
+def _spelled_piece(run: str, char: str) -> str:
+    if not run and char.isascii() and char.isalnum():
+        return char
+    backslashes = rf"(?:(?<!\\)\\++|{_in_url(run)})" if run else r"(?:(?<!\\)\\++)?+"
+    return backslashes + (f"(?:{'|'.join(_spellings(char))})" if char else "")
+
+
+def _spellings(char: str) -> Iterator[str]:
+    """One character, after as many backslashes as there are."""
+    yield re.escape(char)
+    if char in _IN_HTML:
+        yield f"&(?:{_IN_HTML[char]});"
+    yield _in_url(char)
+    if char == " ":
+        yield r"\+"
+    in_json = json.dumps(char)[1:-1]
+    if in_json.startswith("\\"):
+        yield rf"(?<=\\)(?i:{in_json[1:]})".replace("\\u", r"\\++u")  # one that is no letter of our alphabets has two escapes
+
+
+def _in_url(text: str) -> str:
+    return f"(?i:{''.join(f'%(?:25)*{byte:02x}' for byte in text.encode())})"
+
+
+def _lines(secret: str) -> Iterator[str]:
+    """Without the first and last line of a PEM file, which are no secret."""
+    lines = secret.splitlines()
+    return (line for line in lines if not line.startswith("-----")) if len(lines) > 1 else iter(())
+
+
+def _in_base64(raw: bytes) -> Iterator[str]:
+    """What the secret alone decides, when 0, 1 or 2 bytes (modulo 3) stand before it; and the last character, which it decides in part."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        encoded = encode(b"\0" * lead + raw).decode().rstrip("=")
-        end = (lead + len(raw)) * 8 // 6
-        yield encoded[skip:end]
+        for lead, foreign in ((0, 0), (1, 2), (2, 3)):
+            text = encode(b"\0" * lead + raw).decode()[foreign : (lead + len(raw)) * 8 // 6]
+            if len(text) >= LEAST_CHARS:
+                yield _spelled(text) + ("[\\w+/-]?={0,2}" if (lead + len(raw)) % 3 else "")

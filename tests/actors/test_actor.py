@@ -324,7 +324,7 @@ async def test_signals_overtake_messages(world: World) -> None:
     await world.settle()
     for _ in range(3):
         watcher.tell("message")
-    target.kill()  # pyright: ignore
+    target.kill()
     await world.settle()
     assert order == ["down", "message", "message", "message"]
 
@@ -504,6 +504,40 @@ async def test_the_work_of_an_actors_own_task_comes_back_as_a_message(world: Wor
     await world.start(Boss)
     await world.pass_time(2)
     assert [item for item in world.news if isinstance(item, tuple)] == [("done", "good"), ("done", "bad")]
+
+
+async def test_a_name_stays_with_a_ref_that_restarts_and_is_free_when_its_parent_ends(world: World) -> None:
+    class Named(Actor[Any]):
+        def init(self, ctx: Context[Any]) -> None:
+            ctx.registry.register("it", ctx.self_ref)
+
+        def handle(self, message: Any, ctx: Context[Any]) -> None:
+            raise message
+
+    class Parent(Actor[Any]):
+        trap_exit: ClassVar[bool] = True
+
+        def init(self, ctx: Context[Any]) -> None:
+            ctx.spawn(Named, "child")
+
+        def handle(self, message: Any, ctx: Context[Any]) -> None:
+            ctx.stop()
+
+        def signal(self, signal: Signal, ctx: Context[Any]) -> None:
+            ctx.respawn(signal.ref)
+
+    registry = world.runtime.registry
+    parent = await world.start(Parent, "parent")
+    child = registry.whereis("it")
+    child.tell(OSError("crash"))
+    await world.settle()
+    assert registry.whereis("it") is child
+    assert child.is_alive()
+    parent.tell("stop")
+    await world.settle()
+    assert registry.find("it") is None
+    await world.start(Named, "another")
+    assert registry.whereis("it").path == "another"
 
 
 async def test_a_broadcast_reaches_the_members_that_are_running(world: World) -> None:

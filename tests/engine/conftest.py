@@ -71,7 +71,9 @@ async def boot(tmp_path: Path) -> AsyncIterator[Boot]:
     """Boots nodes on the store in the test's folder; stops them in reverse order."""
     async with AsyncExitStack() as stack:
 
-        async def start(store: str | None = None, settings: Settings | None = None, environment: dict[str, str] | None = None, clock: Clock | None = None) -> Bench:
+        async def start(
+            store: str | None = None, settings: Settings | None = None, environment: dict[str, str] | None = None, clock: Clock | None = None
+        ) -> Bench:
             quick = settings or Settings(engine=EngineSettings(inbox_poll_s=0.05))
             running = running_node(load_profile("solo"), quick, home=tmp_path / "home", store=store, environment=environment or {}, clock=clock)
             return Bench(await stack.enter_async_context(running), tmp_path)

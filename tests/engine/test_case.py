@@ -8,7 +8,6 @@ import pytest
 
 from noetl.errors import ToolError
 from noetl.testing.rehearsal import Rehearsal, SimulatedCall
-
 from tests.engine.playbooks import playbook
 
 
@@ -267,10 +266,10 @@ def test_equal_targets_of_iterations_are_emitted_once_when_the_loop_is_done() ->
         ("true", 2, "completed", [1, 2]),
         ("2", 2, "failed", [1]),
         ("{max_attempts: 4, initial_delay: 2, backoff_multiplier: 1}", 3, "completed", [2, 2, 2]),
-        ("{max_attempts: 4, initial_delay: 1, retry_when: \"{{ status_code == 503 }}\"}", 2, "completed", [1, 2]),
-        ("{max_attempts: 4, retry_when: \"{{ status_code == 500 }}\"}", 1, "failed", []),
+        ('{max_attempts: 4, initial_delay: 1, retry_when: "{{ status_code == 503 }}"}', 2, "completed", [1, 2]),
+        ('{max_attempts: 4, retry_when: "{{ status_code == 500 }}"}', 1, "failed", []),
         ("{max_attempts: 4, retry_when: \"{{ 'busy' in error }}\"}", 1, "completed", [1]),
-        ("{max_attempts: 4, stop_when: \"{{ attempt >= 2 }}\"}", 3, "failed", [1]),
+        ('{max_attempts: 4, stop_when: "{{ attempt >= 2 }}"}', 3, "failed", [1]),
     ],
 )
 def test_a_steps_retry_becomes_rules(retry: str, failures: int, status: str, waits: list[float]) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from noetl.engine.firing import elements
 from noetl.errors import ToolError
 from noetl.testing.rehearsal import Rehearsal, SimulatedCall
-
 from tests.engine.playbooks import playbook
 
 

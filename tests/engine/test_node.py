@@ -21,7 +21,6 @@ from noetl.node.incarnation import is_alive
 from noetl.probe import ActorExited, ChildRestarting
 from noetl.settings import EngineSettings, Settings, ValueLimits
 from noetl.store.log import check_chain
-
 from tests.engine.conftest import Boot
 from tests.engine.playbooks import playbook
 
@@ -229,7 +228,13 @@ PARENT = """
 
 async def test_sub_playbooks_are_executions_of_their_own_and_give_their_result(boot: Boot) -> None:
     bench = await boot()
-    _written(bench.folder, playbook('- {step: start, tool: {kind: noop, result: {square: "{{ workload.n * workload.n }}"}}}\n- {step: end, tool: {kind: noop, result: done}}'), "child.yaml")
+    _written(
+        bench.folder,
+        playbook(
+            '- {step: start, tool: {kind: noop, result: {square: "{{ workload.n * workload.n }}"}}}\n- {step: end, tool: {kind: noop, result: done}}'
+        ),
+        "child.yaml",
+    )
     state = await bench.run(playbook(PARENT % ""))
     assert state.status == "completed"
     assert bench.node.parts.store is not None
@@ -261,7 +266,9 @@ async def test_a_cancel_walks_the_tree(boot: Boot) -> None:
     assert (await bench.client.ended(id_)).status == "cancelled"
     assert bench.node.parts.store is not None
     assert [row.status for row in await bench.node.parts.store.executions.family(id_)] == ["cancelled", "cancelled"]
-    cancelled = [happening.execution_id for happening in bench.heard if any(isinstance(e, ExecutionCancelled) for e in getattr(happening, "events", ()))]  # type: ignore[attr-defined]
+    cancelled = [
+        happening.execution_id for happening in bench.heard if any(isinstance(e, ExecutionCancelled) for e in getattr(happening, "events", ()))
+    ]  # type: ignore[attr-defined]
     assert cancelled == [started.child, id_], "children first"
 
 
@@ -382,7 +389,7 @@ async def test_an_execution_that_crashes_again_and_again_is_quarantined_and_its_
             raise RuntimeError("a bug in decide")
         original[type(message)](turn, message)
 
-    monkeypatch.setattr(decide_module, "_TAKERS", {kind: bug for kind in original})
+    monkeypatch.setattr(decide_module, "_TAKERS", dict.fromkeys(original, bug))
     with pytest.raises(CallError, match="is quarantined: it crashed more than 5 times"):
         await bench.start(poison)
     assert len([heard for heard in bench.heard if isinstance(heard, ChildRestarting)]) == INTENSITY
@@ -477,7 +484,9 @@ async def test_what_the_code_prints_is_in_the_runs_log(boot: Boot) -> None:
 
 async def test_env_shows_only_what_the_playbook_names_and_nothing_that_looks_secret(boot: Boot) -> None:
     bench = await boot(environment={"REGION": "eu", "API_TOKEN": "t0psecret", "OTHER": "x"})
-    state = await bench.run(playbook('- {step: start, tool: {kind: noop, result: ["{{ env.REGION }}", "{{ env.API_TOKEN }}", "{{ env.get(\'OTHER\') }}"]}}'))
+    state = await bench.run(
+        playbook('- {step: start, tool: {kind: noop, result: ["{{ env.REGION }}", "{{ env.API_TOKEN }}", "{{ env.get(\'OTHER\') }}"]}}')
+    )
     assert state.results["start"] == ["eu", None, None]
     allowed = await boot(settings=Settings(env_allow=("OTHER",)), environment={"REGION": "eu", "OTHER": "x"})
     state = await allowed.run(playbook('- {step: start, tool: {kind: noop, result: ["{{ env.REGION }}", "{{ env.OTHER }}"]}}'))

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noetl.engine import messages
 from noetl.engine.draft import Draft
 from noetl.errors import ToolError
 from noetl.events import AttemptLost, TaskScheduled
-from noetl.engine import messages
 from noetl.testing.rehearsal import Rehearsal, SimulatedCall
-
 from tests.engine.playbooks import playbook
 
 
@@ -102,7 +101,7 @@ def test_inputs_bind_from_step_token_and_task_and_a_null_hides_nothing() -> None
 
 def test_input_shows_args_over_the_payload_and_payload_is_data_not_template() -> None:
     run = Rehearsal(
-        playbook("- {step: start, args: {a: 1}, tool: {kind: noop, result: \"{{ [input.a, input.b, payload.b, workload.b] }}\"}}"),
+        playbook('- {step: start, args: {a: 1}, tool: {kind: noop, result: "{{ [input.a, input.b, payload.b, workload.b] }}"}}'),
         payload={"a": 0, "b": "{{ 1 + 1 }}"},
     ).play()
     assert run.result("start") == [1, "{{ 1 + 1 }}", "{{ 1 + 1 }}", "{{ 1 + 1 }}"]
@@ -115,12 +114,12 @@ def test_no_policy_an_error_fails_the_step() -> None:
 
 
 def test_rules_that_do_not_match_an_error_fail_the_step() -> None:
-    run = Rehearsal(rules('[{when: "{{ outcome.status == \'ok\' }}", then: {do: continue}}]'), {"work": flaky(1)}).play()
+    run = Rehearsal(rules("[{when: \"{{ outcome.status == 'ok' }}\", then: {do: continue}}]"), {"work": flaky(1)}).play()
     assert run.status == "failed"
 
 
 def test_a_retry_runs_the_task_again_up_to_its_attempts_and_keeps_the_calls_id() -> None:
-    run = Rehearsal(rules('[{when: "{{ error.kind == \'server_error\' }}", then: {do: retry, attempts: 4}}]'), {"work": flaky(3)}).play()
+    run = Rehearsal(rules("[{when: \"{{ error.kind == 'server_error' }}\", then: {do: retry, attempts: 4}}]"), {"work": flaky(3)}).play()
     assert run.status == "completed"
     assert [call.attempt for call in run.calls] == [1, 2, 3, 4]
     assert len({call.id for call in run.calls}) == 1
@@ -136,7 +135,7 @@ def test_attempts_default_to_three() -> None:
 def test_a_spent_retry_fails_past_else_but_not_past_a_later_guard() -> None:
     spent = '[{when: "{{ error is defined }}", then: {do: retry, attempts: 2}}, %s]'
     assert Rehearsal(rules(spent % "{else: {then: {do: continue}}}"), {"work": flaky(9)}).play().status == "failed"
-    guarded = spent % '{when: "{{ error.kind == \'server_error\' }}", then: {do: continue}}'
+    guarded = spent % "{when: \"{{ error.kind == 'server_error' }}\", then: {do: continue}}"
     assert Rehearsal(rules(guarded), {"work": flaky(9)}).play().status == "completed"
 
 
@@ -162,9 +161,7 @@ def test_a_retry_rule_that_polls_and_never_sees_what_it_waits_for_fails() -> Non
 )
 def test_the_delay_grows_by_its_backoff_up_to_its_cap(spec: str, expected: list[float]) -> None:
     separator = ", " if spec else ""
-    run = Rehearsal(
-        rules(f'[{{when: "{{{{ error is defined }}}}", then: {{do: retry, attempts: 4{separator}{spec}}}}}]'), {"work": flaky(3)}
-    ).play()
+    run = Rehearsal(rules(f'[{{when: "{{{{ error is defined }}}}", then: {{do: retry, attempts: 4{separator}{spec}}}}}]'), {"work": flaky(3)}).play()
     assert waits(run) == expected
 
 
@@ -286,7 +283,9 @@ def test_the_envelope_has_the_outcome_and_its_status_is_never_the_payloads() -> 
 
 
 def test_a_failed_call_that_got_an_answer_shows_it() -> None:
-    text = rules('[{else: {then: {do: continue, set: {ctx.seen: ["{{ outcome.result.status }}", "{{ error.status_code }}", "{{ response is defined }}"]}}}}]')
+    text = rules(
+        '[{else: {then: {do: continue, set: {ctx.seen: ["{{ outcome.result.status }}", "{{ error.status_code }}", "{{ response is defined }}"]}}}}]'
+    )
     run = Rehearsal(text, {"work": flaky(1, result={"status": 503}, extra={"status_code": 503})}).play()
     assert run.ctx["seen"] == [503, 503, False]
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from noetl.errors import ToolError
 from noetl.events import ExecutionStopping, StepRouted, WarningRaised
 from noetl.testing.rehearsal import Rehearsal, SimulatedCall
-
 from tests.engine.playbooks import playbook
 
 
@@ -112,7 +111,9 @@ def test_a_branch_without_a_match_ends_quietly() -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "spec"), [("", "spec: {on_no_match: fail},"), ("executor: {spec: {no_next_is_error: true}}", "")], ids=["on_no_match", "no_next_is_error"]
+    ("head", "spec"),
+    [("", "spec: {on_no_match: fail},"), ("executor: {spec: {no_next_is_error: true}}", "")],
+    ids=["on_no_match", "no_next_is_error"],
 )
 def test_no_match_fails_where_the_author_says_so(head: str, spec: str) -> None:
     run = Rehearsal(playbook(f'- {{step: start, next: {{{spec} arcs: [{{step: a, when: "{{{{ false }}}}"}}]}}}}\n- {{step: a}}', head)).play()
@@ -409,9 +410,9 @@ def graphs() -> st.SearchStrategy[tuple[int, list[list[int]], list[str]]]:
     """Acyclic nets: every step but the last has arcs to later ones; each router is exclusive or inclusive."""
 
     def build(size: int) -> st.SearchStrategy[tuple[int, list[list[int]], list[str]]]:
-        arcs = st.tuples(
-            *(st.lists(st.integers(position + 1, size - 1), min_size=1, max_size=3, unique=True) for position in range(size - 1))
-        ).map(list)
+        arcs = st.tuples(*(st.lists(st.integers(position + 1, size - 1), min_size=1, max_size=3, unique=True) for position in range(size - 1))).map(
+            list
+        )
         modes = st.lists(st.sampled_from(["exclusive", "inclusive"]), min_size=size, max_size=size)
         return st.tuples(st.just(size), arcs, modes)
 

@@ -52,11 +52,11 @@ async def child(top: Ref[Any], id_: str) -> Ref[Any]:
 
 def lifecycle(world: World) -> list[str]:
     """Starts and ends so far, such as `+a` and `-a`, without the supervisor's own."""
-    lines = []
-    for item in world.news:
-        if isinstance(item, (ActorStarted, ActorExited)) and item.path != "top":
-            lines.append(("+" if isinstance(item, ActorStarted) else "-") + item.path.removeprefix("top/"))
-    return lines
+    return [
+        ("+" if isinstance(item, ActorStarted) else "-") + item.path.removeprefix("top/")
+        for item in world.news
+        if isinstance(item, (ActorStarted, ActorExited)) and item.path != "top"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -331,7 +331,7 @@ ENDLESS = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b"
 
 
 async def exist(*files: Path) -> None:
-    while not all(file.exists() for file in files):  # noqa: ASYNC110  DuckDB's news of a statement that has run is a file
+    while not all(file.exists() for file in files):  # DuckDB's news of a statement that has run is a file
         await asyncio.sleep(0)
 
 
@@ -462,41 +462,44 @@ async def test_a_write_to_a_table_that_does_not_exist_is_a_database_error(run: R
 
 HMAC = Credential("gcs_hmac_local", "hmac", {"key_id": "GOOG1", "secret_key": "hmac-secret's"})
 S3 = Credential("lake", "s3", {"access_key_id": "AK", "secret_access_key": "s3", "endpoint": "http://minio:9"})
+
+
+def scoped(credential: Credential, scope: str) -> Credential:
+    """As the engine opens an entry that has a scope."""
+    return Credential(credential.name, credential.kind, {**credential.data, "scope": scope})
+
+
 PG = Credential("pg_local", "postgres", {"host": "h", "user": "u", "password": "a'b\\c", "database": "d"})
 
 
 @pytest.mark.parametrize(
-    ("auth", "credentials", "sql"),
+    ("alias", "credential", "sql"),
     [
         (
-            "pg_local",
-            {"": PG},
+            "",
+            PG,
             r"""ATTACH 'host=''h'' user=''u'' password=''a\''b\\c'' dbname=''d'' port=''5432'' connect_timeout=10' AS "pg_local" (TYPE postgres)""",
         ),
+        ("pg_db", Credential("k", "postgres", {"dsn": "postgresql://u:p@h/d"}), """ATTACH 'postgresql://u:p@h/d' AS "pg_db" (TYPE postgres)"""),
         (
-            {"pg_db": {"source": "credential", "tool": "postgres", "key": "k"}},
-            {"": Credential("k", "postgres", {"dsn": "postgresql://u:p@h/d"})},
-            "ATTACH 'postgresql://u:p@h/d' AS \"pg_db\" (TYPE postgres)",
+            "s",
+            scoped(HMAC, "gs://bucket"),
+            """CREATE OR REPLACE TEMPORARY SECRET "s" (TYPE gcs, KEY_ID 'GOOG1', SECRET 'hmac-secret''s', SCOPE 'gs://bucket')""",
         ),
         (
-            {"s": {"tool": "hmac", "key": "k", "scope": "gs://bucket"}},
-            {"s": HMAC},
-            "CREATE OR REPLACE TEMPORARY SECRET \"s\" (TYPE gcs, KEY_ID 'GOOG1', SECRET 'hmac-secret''s', SCOPE 'gs://bucket')",
+            "",
+            scoped(HMAC, "s3://bucket"),
+            """CREATE OR REPLACE TEMPORARY SECRET "gcs_hmac_local" (TYPE s3, KEY_ID 'GOOG1', SECRET 'hmac-secret''s', SCOPE 's3://bucket')""",
         ),
         (
-            {"tool": "hmac", "key": "k", "scope": "s3://bucket"},
-            {"": HMAC},
-            "CREATE OR REPLACE TEMPORARY SECRET \"gcs_hmac_local\" (TYPE s3, KEY_ID 'GOOG1', SECRET 'hmac-secret''s', SCOPE 's3://bucket')",
-        ),
-        (
-            "lake",
-            {"": S3},
-            "CREATE OR REPLACE TEMPORARY SECRET \"lake\" (TYPE s3, KEY_ID 'AK', SECRET 's3', ENDPOINT 'minio:9', URL_STYLE 'path', USE_SSL 'false')",
+            "",
+            S3,
+            """CREATE OR REPLACE TEMPORARY SECRET "lake" (TYPE s3, KEY_ID 'AK', SECRET 's3', ENDPOINT 'minio:9', URL_STYLE 'path', USE_SSL 'false')""",
         ),
     ],
 )
-def test_a_credential_becomes_an_attachment_or_a_scoped_secret(auth: Any, credentials: dict[str, Credential], sql: str) -> None:
-    [attachment] = attachments_of(auth, credentials)
+def test_a_credential_becomes_an_attachment_or_a_scoped_secret(alias: str, credential: Credential, sql: str) -> None:
+    [attachment] = attachments_of({alias: credential})
     assert attachment.enter == sql
 
 
@@ -583,6 +586,6 @@ async def test_a_server_that_can_not_be_attached_is_a_connection_error_without_i
 @needs_httpfs
 async def test_a_secret_lives_as_long_as_its_call(run: Run) -> None:
     text = "INSTALL httpfs; LOAD httpfs; SELECT name, scope FROM duckdb_secrets()"
-    context = {"credentials": {"gcs_secret": HMAC}}
-    assert await run(query=text, auth={"gcs_secret": {"scope": "gs://b"}}, context=context) == [{"name": "gcs_secret", "scope": ["gs://b"]}]
+    context = {"credentials": {"gcs_secret": scoped(HMAC, "gs://b")}}
+    assert await run(query=text, context=context) == [{"name": "gcs_secret", "scope": ["gs://b"]}]
     assert await run(query=text) == []

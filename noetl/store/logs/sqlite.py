@@ -8,27 +8,26 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from noetl.errors import LogUnavailable, NotFound, Owned
+from noetl.errors import NotFound, Owned
 from noetl.settings import StoreSettings
 from noetl.store.catalog import CatalogEntry
 from noetl.store.lease import IsAlive, Owner, Shard
 from noetl.store.log import Append, Done, ExecutionRow, InboxRow, Snapshot, StoredAppend
-from noetl.store.logs.sqlite_append import from_micros, insert_rows, to_micros
-from noetl.store.logs.sqlite_schema import migrate
-from noetl.store.logs.sqlite_writer import AppendJob, Writer, unavailable
+from noetl.store.logs.sqlite_append import from_micros, to_micros
+from noetl.store.logs.sqlite_connection import Connection, open_reading, open_writing, unavailable
+from noetl.store.logs.sqlite_writer import AppendJob, Writer
 from noetl.store.store import Store
 
 T = TypeVar("T")
-Connection = sqlite3.Connection
 
 _ROW: Final = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
-_OPEN_WAIT_S: Final = 10.0
 
 
 async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings) -> Store:
@@ -52,26 +51,24 @@ async def open_sqlite(path: Path | None, directory: Path, settings: StoreSetting
 
 
 class Database:
-    """The connections."""
+    """The connections: one that writes, and one that reads on a thread of its own. In memory they are one."""
 
     def __init__(self, path: Path | None, settings: StoreSettings) -> None:
-        loop = asyncio.get_running_loop()
-        writing = _connect(path, settings)
-        self._shared = path is None
-        self._reading = writing if path is None else _connect(path, settings)
-        self._reading.execute(f"pragma busy_timeout = {int(_OPEN_WAIT_S * 1000)}")
+        writing = open_writing(path, settings)
+        self.writer = Writer(writing, asyncio.get_running_loop(), lock_wait_s=settings.lock_wait_s)
+        self._path = path
+        self._reading = writing if path is None else None
         self._reader: ThreadPoolExecutor | None = None
-        self.writer = Writer(writing, loop, lock_wait_s=settings.lock_wait_s, threaded=path is not None)
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         try:
-            if self._shared:
-                return function(self._reading)
+            if self._path is None:
+                return self._read(function)
             if self._reader is None:
                 self._reader = ThreadPoolExecutor(1, thread_name_prefix="noetl-reader")
-            return await asyncio.get_running_loop().run_in_executor(self._reader, function, self._reading)
+            return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, function)
         except sqlite3.Error as error:
-            raise unavailable(error) from error
+            raise unavailable(error, self._path) from error
 
     async def write(self, function: Callable[[Connection], Any]) -> Any:
         return await self.writer.write(function)
@@ -80,30 +77,14 @@ class Database:
         await self.writer.close()
         if self._reader is not None:
             self._reader.shutdown(wait=True)
-        if not self._shared:
+        if self._path is not None and self._reading is not None:
             self._reading.close()
 
-
-def _connect(path: Path | None, settings: StoreSettings) -> Connection:
-    try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            ":memory:" if path is None else path, timeout=_OPEN_WAIT_S, isolation_level=None, check_same_thread=False, cached_statements=1024
-        )
-        try:
-            connection.execute("pragma journal_mode = wal")
-            connection.execute(f"pragma synchronous = {settings.durability}")
-            migrate(connection)
-            connection.execute("pragma busy_timeout = 0")
-        except BaseException:
-            connection.close()
-            raise
-    except sqlite3.Error as error:
-        raise LogUnavailable(f"{path}: {unavailable(error)}") from error
-    except OSError as error:
-        raise LogUnavailable(f"{path}: the store's directory can't be made: {error.strerror or error}") from error
-    return connection
+    def _read(self, function: Callable[[Connection], T]) -> T:
+        if self._reading is None:
+            assert self._path is not None
+            self._reading = open_reading(self._path)
+        return function(self._reading)
 
 
 class SqliteLog:
@@ -130,20 +111,24 @@ class SqliteLog:
             ).fetchall()
         )
 
-
     async def bodies(self) -> AsyncIterator[bytes]:
-        for table in ("events", "loop_items", "inbox", "snapshots"):
-            after = -1
-            while rows := await self._database.read(partial(_bodies_after, table, after)):
-                for after, body in rows:
-                    yield body
+        for table, key in _BODIES.items():
+            after: tuple[int, ...] = (-1,) * len(key)
+            while rows := await self._database.read(partial(_bodies_after, table, key, after)):
+                after = rows[-1][1:]
+                for row in rows:
+                    yield row[0]
 
 
-def _bodies_after(table: str, after: int, connection: Connection) -> list[tuple[int, bytes]]:
-    """Some of a table's bodies, by its own order, so that no reading transaction lasts long."""
-    if table == "loop_items":
-        return [(0, body) for (body,) in connection.execute("select body from loop_items")] if after < 0 else []
-    return connection.execute(f"select rowid, body from {table} where rowid > ? order by rowid limit 1000", (after,)).fetchall()  # noqa: S608  as above
+_BODIES: Final = {"events": ("sequence",), "loop_items": ("execution_id", "run", "idx"), "inbox": ("id",), "snapshots": ("execution_id",)}
+"""The tables that hold encoded values, and their keys."""
+
+
+def _bodies_after(table: str, key: tuple[str, ...], after: tuple[int, ...], connection: Connection) -> list[tuple[Any, ...]]:
+    """Some rows (body, *key) in the order of the key, so that no reading transaction lasts long."""
+    columns, marks = ", ".join(key), ", ".join("?" * len(key))
+    found = connection.execute(f"select body, {columns} from {table} where ({columns}) > ({marks}) order by {columns} limit 1000", after)  # noqa: S608  constants
+    return found.fetchall()
 
 
 class SqliteSnapshots:
@@ -185,9 +170,7 @@ class SqliteShards:
         return Shard(await self._database.write(insert), 1)
 
     async def release(self, shard: Shard) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(f"{_FENCE} where id = ? and epoch = ?", (shard.id, shard.epoch))  # noqa: S608  a constant
-        )
+        await self._database.write(lambda connection: connection.execute(f"{_FENCE} where id = ? and epoch = ?", (shard.id, shard.epoch)))
 
     async def is_ours(self, shard: Shard) -> bool:
         return await self._database.read(
@@ -203,7 +186,7 @@ class SqliteShards:
             owner = _owner(connection, shard)
             if owner is not None and is_alive(owner):
                 raise Owned(f"execution {execution_id} is running in {owner}", owner=str(owner))
-            connection.execute(f"{_FENCE} where id = ?", (shard,))  # noqa: S608  a constant
+            connection.execute(f"{_FENCE} where id = ?", (shard,))
             connection.execute("update executions set shard = ? where root_id = ?", (into.id, root))
 
         await self._database.write(move)
@@ -259,7 +242,8 @@ class SqliteExecutions:
     async def quarantine(self, execution_id: int, reason: str) -> None:
         await self._database.write(
             lambda connection: connection.execute(
-                "update executions set status = 'failed', wake_at = null, error = ? where id = ?", (f"quarantined: {reason}", execution_id)
+                "update executions set status = 'failed', wake_at = null, ended_at = coalesce(ended_at, ?), error = ? where id = ?",
+                (time.time_ns() // 1000, f"quarantined: {reason}", execution_id),
             )
         )
 
@@ -348,15 +332,10 @@ class SqliteCatalog:
 
     async def keep(self, entry: CatalogEntry) -> None:
         values = (entry.hash, entry.path, entry.file, entry.source, entry.net)
-        await self._database.write(
-            lambda connection: connection.execute("insert into catalog values (?, ?, ?, ?, ?) on conflict do nothing", values)
-        )
+        await self._database.write(lambda connection: connection.execute("insert into catalog values (?, ?, ?, ?, ?) on conflict do nothing", values))
 
     async def by_hash(self, net_hash: str) -> CatalogEntry | None:
         found = await self._database.read(
             lambda connection: connection.execute("select hash, path, source, net, file from catalog where hash = ?", (net_hash,)).fetchone()
         )
         return None if found is None else CatalogEntry(*found)
-
-
-__all__ = ["insert_rows", "open_sqlite"]

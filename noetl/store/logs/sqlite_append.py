@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import sqlite3
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Sequence, Set
+from typing import Final, NamedTuple
 
 from noetl.errors import Fenced, StaleVersion, StoreError
 from noetl.store.log import Append, ExecutionRow
@@ -16,7 +15,6 @@ _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _MAX_ROWS: Final = 500
 
 _EVENT_COLUMNS: Final = "execution_id, version, first_seq, count, at, shard, body, hash"
-_EVENT_VALUES: Final = "(?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def to_micros(at: dt.datetime | None) -> int | None:
@@ -28,61 +26,67 @@ def from_micros(micros: int | None) -> dt.datetime | None:
 
 
 def insert_appends(connection: sqlite3.Connection, appends: Sequence[Append]) -> dict[int, StoreError]:
-    """Insert what may be inserted; the error of each of the others, by position."""
+    """Insert what may be inserted, in order; the error of each of the others, by position."""
+    epochs = _epochs(connection, {append.shard for append in appends})
+    heads = _heads(connection, [append.execution_id for append in appends])
     errors: dict[int, StoreError] = {}
-    epochs = _epochs(connection, appends)
-    shards = _shards(connection, appends)
-    allowed: list[int] = []
+    accepted: list[Append] = []
     for position, append in enumerate(appends):
-        if epochs.get(append.shard) != append.epoch:
-            errors[position] = Fenced(f"shard {append.shard} was taken over: epoch {append.epoch} is over")
-        elif shards.get(append.execution_id, append.shard) != append.shard:
-            errors[position] = Fenced(f"execution {append.execution_id} is no longer in shard {append.shard}")
+        head = heads.get(append.execution_id, Head(append.shard, 0))
+        error = refusal(append, head, epochs.get(append.shard))
+        if error is None:
+            accepted.append(append)
+            heads[append.execution_id] = Head(head.shard, append.version)
         else:
-            allowed.append(position)
-    inserted = _insert_events(connection, [appends[position] for position in allowed])
-    for position in allowed:
-        append = appends[position]
-        if (append.execution_id, append.version) in inserted:
-            _insert_rest(connection, append)
-        else:
-            errors[position] = StaleVersion(f"execution {append.execution_id} has a version {append.version} already")
+            errors[position] = error
+    _insert_events(connection, accepted)
+    for append in accepted:
+        _insert_rest(connection, append)
     return errors
 
 
-def _epochs(connection: sqlite3.Connection, appends: Sequence[Append]) -> dict[int, int]:
-    shards = {append.shard for append in appends}
+class Head(NamedTuple):
+    """Where an execution's log stands: the shard that may go on with it, and its last version."""
+
+    shard: int
+    version: int
+
+
+def refusal(append: Append, head: Head, epoch: int | None) -> StoreError | None:
+    """Why an append can't be inserted, if so. `epoch` is its shard's."""
+    if epoch != append.epoch:
+        return Fenced(f"shard {append.shard} was taken over: epoch {append.epoch} is over")
+    if head.shard != append.shard:
+        return Fenced(f"execution {append.execution_id} is no longer in shard {append.shard}")
+    if head.version != append.version - 1:
+        return StaleVersion(f"execution {append.execution_id} is at version {head.version}: {append.version} is not the next")
+    return None
+
+
+def _epochs(connection: sqlite3.Connection, shards: Set[int]) -> dict[int, int]:
     marks = ", ".join("?" * len(shards))
     return dict(connection.execute(f"select id, epoch from shards where id in ({marks})", tuple(shards)))  # noqa: S608  question marks only
 
 
-def _shards(connection: sqlite3.Connection, appends: Sequence[Append]) -> dict[int, int]:
-    """Which shard each execution that has a row is in."""
-    found: dict[int, int] = {}
-    ids = [append.execution_id for append in appends if append.created is None]
+_HEAD: Final = "select id, shard, (select coalesce(max(version), 0) from events where execution_id = executions.id) from executions"
+
+
+def _heads(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Head]:
+    """Of each execution that has a row."""
+    heads: dict[int, Head] = {}
     for start in range(0, len(ids), _MAX_ROWS):
         chunk = ids[start : start + _MAX_ROWS]
         marks = ", ".join("?" * len(chunk))
-        found.update(connection.execute(f"select id, shard from executions where id in ({marks})", chunk))  # noqa: S608  question marks only
-    return found
+        rows = connection.execute(f"{_HEAD} where id in ({marks})", chunk)
+        heads.update((id_, Head(shard, version)) for id_, shard, version in rows)
+    return heads
 
 
-def _insert_events(connection: sqlite3.Connection, appends: Sequence[Append]) -> set[tuple[int, int]]:
-    """The (execution, version) pairs that were free."""
-    inserted: set[tuple[int, int]] = set()
-    for start in range(0, len(appends), _MAX_ROWS):
-        chunk = appends[start : start + _MAX_ROWS]
-        rows = itertools.chain.from_iterable(
-            (a.execution_id, a.version, a.first_seq, a.count, to_micros(a.at), a.shard, a.body, a.hash) for a in chunk
-        )
-        values = ", ".join([_EVENT_VALUES] * len(chunk))
-        inserted.update(
-            connection.execute(
-                f"insert into events ({_EVENT_COLUMNS}) values {values} on conflict do nothing returning execution_id, version",  # noqa: S608  constants
-                tuple(rows),
-            ).fetchall()
-        )
-    return inserted
+def _insert_events(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
+    connection.executemany(
+        f"insert into events ({_EVENT_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  a constant
+        [(a.execution_id, a.version, a.first_seq, a.count, to_micros(a.at), a.shard, a.body, a.hash) for a in appends],
+    )
 
 
 def _insert_rest(connection: sqlite3.Connection, append: Append) -> None:

@@ -88,40 +88,37 @@ MIGRATIONS: Final = (_V1,)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring an opened file to this version's tables.
+def version_of(connection: sqlite3.Connection) -> int:
+    """The format of an opened file, 0 for a new one. Changes nothing: the file may be somebody else's.
 
     Raises:
         StoreTooNew: a newer NoETL wrote it.
         LogUnavailable: it is some other program's database.
     """
-    if _version(connection) == len(MIGRATIONS):
+    version: int = connection.execute("pragma user_version").fetchone()[0]
+    application: int = connection.execute("pragma application_id").fetchone()[0]
+    if application != APPLICATION_ID and (application or version or _has_tables(connection)):
+        raise LogUnavailable("the file is a database of another program")
+    if version > len(MIGRATIONS):
+        raise StoreTooNew(f"the store has format {version}, this NoETL knows formats up to {len(MIGRATIONS)}: use the newer NoETL that wrote it")
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an opened file to this version's tables. Raises as `version_of`."""
+    if version_of(connection) == len(MIGRATIONS):
         return
     connection.execute("begin immediate")
     try:
-        found = _version(connection)
-        for step in MIGRATIONS[found:]:
+        for step in MIGRATIONS[version_of(connection) :]:  # looked at again: another process may have been quicker
             for statement in step.split(";\n"):
-                if statement.strip():
-                    connection.execute(statement)
+                connection.execute(statement)
         connection.execute(f"pragma user_version = {len(MIGRATIONS)}")
         connection.execute(f"pragma application_id = {APPLICATION_ID}")
         connection.execute("commit")
     except BaseException:
         connection.execute("rollback")
         raise
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    version: int = connection.execute("pragma user_version").fetchone()[0]
-    application: int = connection.execute("pragma application_id").fetchone()[0]
-    if application not in (0, APPLICATION_ID) or (application == 0 and _has_tables(connection)):
-        raise LogUnavailable("the file is a database of another program")
-    if version > len(MIGRATIONS):
-        raise StoreTooNew(
-            f"the store has format {version}, this version of NoETL knows formats up to {len(MIGRATIONS)}: use the newer version that wrote it"
-        )
-    return version
 
 
 def _has_tables(connection: sqlite3.Connection) -> bool:

@@ -7,6 +7,7 @@ process holds the file, the writer thread does it while the loop goes on and gat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import queue
 import sqlite3
@@ -18,6 +19,7 @@ from typing import Any, Final
 from noetl.errors import LogUnavailable
 from noetl.store.log import Append, Done
 from noetl.store.logs.sqlite_append import insert_appends
+from noetl.store.logs.sqlite_connection import Connection, is_busy, unavailable
 
 _QUICK_S: Final = 0.0005
 """A disk on which commits take longer is waited for by the writer thread, while the loop goes on and gathers the next batch."""
@@ -44,7 +46,7 @@ class AppendJob:
 class WriteJob:
     __slots__ = ("function", "future")
 
-    def __init__(self, function: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, function: Callable[[Connection], Any], future: asyncio.Future[Any]) -> None:
         self.function = function
         self.future = future
 
@@ -64,9 +66,9 @@ Job = AppendJob | WriteJob
 
 
 class Writer:
-    """Owns the writing connection. All methods but `_work` run on the loop."""
+    """Owns the writing connection. All methods but `_work` run on the loop. In memory there is nothing to wait for, and no thread."""
 
-    def __init__(self, connection: sqlite3.Connection, loop: asyncio.AbstractEventLoop, *, lock_wait_s: float, threaded: bool) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, *, lock_wait_s: float) -> None:
         self._connection = connection
         self._loop = loop
         self._lock_wait_s = lock_wait_s
@@ -76,7 +78,6 @@ class Writer:
         self._closed: LogUnavailable | None = None
         self._batches: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._threaded = threaded
         self._commit_s = 0.0
         """How long a commit takes of late."""
         self._drained: asyncio.Future[None] | None = None
@@ -90,7 +91,7 @@ class Writer:
             self._armed = True
             self._loop.call_soon(self._flush)
 
-    async def write(self, function: Callable[[sqlite3.Connection], Any]) -> Any:
+    async def write(self, function: Callable[[Connection], Any]) -> Any:
         """Run `function` in a transaction of its own, in turn with the appends."""
         future = self._loop.create_future()
         self.submit(WriteJob(function, future))
@@ -112,7 +113,7 @@ class Writer:
         if self._busy or not self._waiting:
             return
         jobs, self._waiting = self._waiting, []
-        if not self._threaded:
+        if self._connection.path is None:
             self._answer(commit(self._connection, jobs, wait_s=0.0))
         elif len(jobs) == 1 and self._commit_s < _QUICK_S and (outcomes := self._commit_inline(jobs)) is not None:
             self._answer(outcomes)
@@ -124,9 +125,9 @@ class Writer:
         try:
             self._connection.execute("begin immediate")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            if is_busy(error):
                 return None
-            return [job.tell(unavailable(error)) for job in jobs]
+            return [job.tell(unavailable(error, self._connection.path)) for job in jobs]
         started = time.perf_counter()
         outcomes = _commit_begun(self._connection, jobs)
         self._took(time.perf_counter() - started)
@@ -163,40 +164,25 @@ class Writer:
             self._drained.set_result(None)
 
 
-def commit(connection: sqlite3.Connection, jobs: Sequence[Job], *, wait_s: float) -> list[Outcome]:
+def commit(connection: Connection, jobs: Sequence[Job], *, wait_s: float) -> list[Outcome]:
     """Carry jobs out in order: neighbouring appends in one transaction, any other job in its own. What each is to be told, in order."""
     outcomes: list[Outcome] = []
     for is_append, group in itertools.groupby(jobs, key=lambda job: isinstance(job, AppendJob)):
-        batches: list[list[Job]] = [list(group)] if is_append else [[job] for job in group]
-        for batch in batches:
+        together = list(group)
+        for batch in [together] if is_append else [[job] for job in together]:
             outcomes += _transaction(connection, batch, wait_s)
     return outcomes
 
 
-def unavailable(error: sqlite3.Error) -> LogUnavailable:
-    """What a person should read about SQLite's error."""
-    code = getattr(error, "sqlite_errorcode", None)
-    hints = {
-        sqlite3.SQLITE_FULL: "the disk is full: make room, then resume",
-        sqlite3.SQLITE_READONLY: "the file can't be written: check its permissions",
-        sqlite3.SQLITE_CANTOPEN: "the file can't be opened: check that its directory exists and can be written",
-        sqlite3.SQLITE_BUSY: "another process has been writing for too long",
-        sqlite3.SQLITE_NOTADB: "the file is not a NoETL store",
-        sqlite3.SQLITE_CORRUPT: "the file is damaged",
-    }
-    hint = hints.get(code & 0xFF) if code is not None else None
-    return LogUnavailable(f"{hint} ({error})" if hint else str(error))
-
-
-def _transaction(connection: sqlite3.Connection, jobs: list[Job], wait_s: float) -> list[Outcome]:
+def _transaction(connection: Connection, jobs: list[Job], wait_s: float) -> list[Outcome]:
     try:
         _begin(connection, wait_s)
     except sqlite3.Error as error:
-        return [job.tell(unavailable(error)) for job in jobs]
+        return [job.tell(unavailable(error, connection.path)) for job in jobs]
     return _commit_begun(connection, jobs)
 
 
-def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
+def _begin(connection: Connection, wait_s: float) -> None:
     """Take the write lock. SQLite's own waiting backs off to 100 ms; this one stays eager, since holders are brief."""
     until = time.monotonic() + wait_s
     pause = _LOCK_RETRY_S
@@ -204,7 +190,7 @@ def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
         try:
             connection.execute("begin immediate")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+            if not is_busy(error) or time.monotonic() >= until:
                 raise
             time.sleep(pause)
             pause = min(pause * 1.5, _LOCK_RETRY_MAX_S)
@@ -212,19 +198,24 @@ def _begin(connection: sqlite3.Connection, wait_s: float) -> None:
             return
 
 
-def _commit_begun(connection: sqlite3.Connection, jobs: list[Job]) -> list[Outcome]:
+def _commit_begun(connection: Connection, jobs: list[Job]) -> list[Outcome]:
     try:
         outcomes = _carry_out(connection, jobs)
         connection.execute("commit")
     except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who handed the jobs over
-        if connection.in_transaction:
-            connection.execute("rollback")
-        told = unavailable(error) if isinstance(error, sqlite3.Error) else error
+        _give_up(connection)
+        told = unavailable(error, connection.path) if isinstance(error, sqlite3.Error) else error
         return [job.tell(told) for job in jobs]
     return outcomes
 
 
-def _carry_out(connection: sqlite3.Connection, jobs: list[Job]) -> list[Outcome]:
+def _give_up(connection: Connection) -> None:
+    if connection.in_transaction:
+        with contextlib.suppress(sqlite3.Error):  # what was wrong is told already, and the next transaction will find out whether it still is
+            connection.execute("rollback")
+
+
+def _carry_out(connection: Connection, jobs: list[Job]) -> list[Outcome]:
     first = jobs[0]
     if isinstance(first, WriteJob):
         return [first.tell(None, first.function(connection))]

@@ -8,6 +8,8 @@ from typing import Final
 _PIECE_BYTES: Final = 16_384
 """A longer line is delivered in pieces."""
 
+_WORD_BYTES: Final = 1_024
+
 Log = Callable[[str, str], None]
 
 
@@ -45,10 +47,16 @@ class Output:
     def _shorten(self, stream: str, line: bytes) -> bytes:
         """Deliver all of a line but its last piece."""
         while len(line) > _PIECE_BYTES:
-            end = _character_end(line, _PIECE_BYTES)
+            end = _cut(line, _PIECE_BYTES)
             self._log(stream, _text(line[:end]))
             line = line[end:]
         return line
+
+
+def _cut(line: bytes, end: int) -> int:
+    """Where to cut: behind the last white space of the piece, lest a word is torn that must not be seen; else between two characters."""
+    space = max(line.rfind(b" ", end - _WORD_BYTES, end), line.rfind(b"\t", end - _WORD_BYTES, end))
+    return space + 1 if space >= 0 else _character_end(line, end)
 
 
 def _character_end(data: bytes, end: int) -> int:
