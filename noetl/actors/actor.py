@@ -24,6 +24,7 @@ from noetl.actors.ref import Ref
 if TYPE_CHECKING:
     from noetl.actors.cell import Cell
     from noetl.actors.registry import Registry
+    from noetl.actors.ties import Tied
     from noetl.clock import Clock
     from noetl.probe import Probe
 
@@ -148,7 +149,7 @@ class Timer:
 
     __slots__ = ("_cell", "_handle")
 
-    def __init__(self, cell: Cell[Any], handle: asyncio.TimerHandle) -> None:
+    def __init__(self, cell: Tied[Any], handle: asyncio.TimerHandle) -> None:
         self._cell = cell
         self._handle = handle
 

@@ -8,29 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.actors.actor import (
     KILLED,
-    NOPROC,
     NORMAL,
     SHUTDOWN,
     AnyActor,
     AsyncActor,
     Context,
-    Down,
     Exit,
     Ready,
     Reason,
     Signal,
     Start,
-    Timer,
     is_abnormal,
 )
-from noetl.actors.ref import Ref, Reply
-from noetl.errors import ActorDead, AskCycle, MailboxFull
+from noetl.actors.ref import Ref
+from noetl.actors.ties import Tied, current_cell
+from noetl.errors import ActorDead, MailboxFull
 from noetl.probe import ActorExited, ActorStarted, TaskDisowned
 
 if TYPE_CHECKING:
@@ -44,9 +41,6 @@ BUDGET: Final = 64
 """Messages that one actor may handle before the next has its turn."""
 
 _INIT, _RUNNING, _STOPPING, _DEAD = range(4)
-
-current_cell: ContextVar[Cell[Any] | None] = ContextVar("current_cell", default=None)
-"""The async actor whose handler the running task belongs to."""
 
 
 class _Shutdown:
@@ -67,26 +61,7 @@ class _Crash:
         self.error = error
 
 
-class _Ties:
-    """What most actors never have; made when it is first needed."""
-
-    __slots__ = ("asking", "deferred", "kill_timer", "links", "pending", "room", "tasks", "timers", "waiters", "watchers", "watching")
-
-    def __init__(self) -> None:
-        self.links: set[Cell[Any]] = set()
-        self.watchers: dict[Cell[Any], None] = {}
-        self.watching: set[Cell[Any]] = set()
-        self.waiters: set[Reply[Any]] = set()
-        self.timers: set[Timer] = set()
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.room: deque[asyncio.Future[None]] = deque()
-        self.asking: Cell[Any] | None = None
-        self.pending = 0
-        self.deferred = False
-        self.kill_timer: asyncio.TimerHandle | None = None
-
-
-class Cell(Ref[M]):
+class Cell(Tied[M]):
     """See the module. Everything here runs on the runtime's loop."""
 
     __slots__ = (
@@ -99,19 +74,15 @@ class Cell(Ref[M]):
         "_state",
         "_system",
         "_task",
-        "_ties",
         "actor",
         "id",
-        "incarnation",
         "parent",
-        "runtime",
     )
 
     def __init__(self, runtime: Runtime, start: Start[M], id_: str | int, parent: Cell[Any] | None, shutdown_s: float) -> None:
-        self.runtime = runtime
+        super().__init__(runtime)
         self.id = id_
         self.parent = parent
-        self.incarnation = 0
         self.actor: AnyActor[M] | None = None
         self._start = start
         self._shutdown_s = shutdown_s
@@ -122,7 +93,6 @@ class Cell(Ref[M]):
         self._reason: Reason | None = None
         self._task: asyncio.Task[None] | None = None
         self._children: dict[Cell[Any], Any] | None = None
-        self._ties: _Ties | None = None
 
     def __repr__(self) -> str:
         return f"<{self.path}>"
@@ -135,6 +105,9 @@ class Cell(Ref[M]):
 
     def is_alive(self) -> bool:
         return self._state <= _RUNNING
+
+    def is_dead(self) -> bool:
+        return self._state == _DEAD
 
     def is_ready(self) -> bool:
         """Whether its start is over: `init` has returned, and `ready` was called if that was deferred."""
@@ -164,25 +137,6 @@ class Cell(Ref[M]):
             await room
         self.tell(message)
 
-    async def ask(self, make: Callable[[Reply[R]], M], timeout_s: float) -> R:
-        loop = self.runtime.loop
-        future: asyncio.Future[R] = loop.create_future()
-        reply: Reply[R] = Reply(future, self._forget_waiter)
-        asker = current_cell.get()
-        if asker is not None:
-            self._refuse_cycle(asker)
-            asker._tie().asking = self
-        deadline = loop.call_later(timeout_s, self._expire, reply, timeout_s)
-        try:
-            self.tell(make(reply))
-            self._tie().waiters.add(reply)
-            return await future
-        finally:
-            deadline.cancel()
-            self._forget_waiter(reply)
-            if asker is not None and asker._ties is not None:
-                asker._ties.asking = None
-
     def kill(self) -> None:
         if self._state == _DEAD:
             return
@@ -199,7 +153,7 @@ class Cell(Ref[M]):
 
     def crash(self, error: BaseException) -> None:
         """Fail as if the next handler had raised `error`. For tests."""
-        self._signal(_Crash(error))
+        self.hear(_Crash(error))
 
     def shutdown(self, reason: Reason = SHUTDOWN) -> None:
         """Ask for an orderly end; killed after `shutdown_s`."""
@@ -208,7 +162,7 @@ class Cell(Ref[M]):
         ties = self._tie()
         if ties.kill_timer is None and self._shutdown_s != float("inf"):
             ties.kill_timer = self.runtime.loop.call_later(self._shutdown_s, self.kill)
-        self._signal(_Shutdown(reason))
+        self.hear(_Shutdown(reason))
 
     def _capacity(self) -> int:
         return 1 if self.actor is None else self.actor.capacity
@@ -220,22 +174,6 @@ class Cell(Ref[M]):
             return
         raise MailboxFull(f"the mailbox of {self.path} is full ({len(mailbox)} messages)")
 
-    def _refuse_cycle(self, asker: Cell[Any]) -> None:
-        chain: list[Cell[Any]] = [asker]
-        cell: Cell[Any] | None = self
-        while cell is not None:
-            chain.append(cell)
-            if cell is asker:
-                raise AskCycle(tuple(link.path for link in chain))
-            cell = cell._ties.asking if cell._ties is not None else None
-
-    def _expire(self, reply: Reply[Any], timeout_s: float) -> None:
-        reply.expire(self.path, timeout_s)
-
-    def _forget_waiter(self, reply: Reply[Any]) -> None:
-        if self._ties is not None:
-            self._ties.waiters.discard(reply)
-
     # -- running ------------------------------------------------------------------------------------------------------
 
     def _wake(self) -> deque[M]:
@@ -245,7 +183,7 @@ class Cell(Ref[M]):
             self.runtime.schedule(self)
         return mailbox
 
-    def _signal(self, signal: Signal | _Shutdown | _Crash) -> None:
+    def hear(self, signal: Signal | _Shutdown | _Crash) -> None:
         """Put a system message before all user messages."""
         if self._state == _DEAD:
             return
@@ -286,7 +224,7 @@ class Cell(Ref[M]):
                     return
                 if self._system:
                     message = self._system.popleft()
-                    self._on_signal(message, lambda signal: actor.signal(signal, context))
+                    self._onhear(message, lambda signal: actor.signal(signal, context))
                 elif mailbox:
                     message = mailbox.popleft()
                     handle(message, context)
@@ -354,7 +292,7 @@ class Cell(Ref[M]):
                 if not waiting.done():
                     waiting.set_result(None)
 
-    def _on_signal(self, message: Signal | _Shutdown | _Crash, handle: Callable[[Signal], None]) -> None:
+    def _onhear(self, message: Signal | _Shutdown | _Crash, handle: Callable[[Signal], None]) -> None:
         signal = self._own_part(message)
         if signal is not None:
             handle(signal)
@@ -431,7 +369,7 @@ class Cell(Ref[M]):
         if self.parent is None:
             self.runtime.root_ready(self)
         elif late:
-            self.parent._signal(Ready(self))
+            self.parent.hear(Ready(self))
 
     def is_stopping(self) -> bool:
         return self._reason is not None
@@ -465,7 +403,7 @@ class Cell(Ref[M]):
         if self._state == _DEAD:
             return
         if self._state != _STOPPING:
-            self._signal(Exit(child, reason))
+            self.hear(Exit(child, reason))
         elif getattr(self.actor, "stop_in_order", False):
             self._stop_children()
         elif self._ties is not None:
@@ -523,26 +461,6 @@ class Cell(Ref[M]):
         if ties is not None:
             self._untie(ties, reason)
 
-    def _untie(self, ties: _Ties, reason: Reason) -> None:
-        """Tell everybody who asked to be told, once."""
-        if ties.kill_timer is not None:
-            ties.kill_timer.cancel()
-        for timer in tuple(ties.timers):
-            timer.cancel()
-        for task in ties.tasks:
-            task.cancel()
-        for other in ties.watching:
-            other._unwatch(self)
-        for reply in tuple(ties.waiters):
-            reply.fail(ActorDead(f"{self.path} ended before it answered"))
-        for waiting in ties.room:
-            if not waiting.done():
-                waiting.set_exception(ActorDead(f"{self.path} is not running"))
-        for watcher in ties.watchers:
-            watcher._watched_ended(self, reason)
-        for other in ties.links:
-            other._linked_ended(self, reason)
-
     def _never_ran(self, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step runs none of its code: what its code would have done is done here."""
         if self._task is task and self._state < _STOPPING:
@@ -555,12 +473,7 @@ class Cell(Ref[M]):
         if error is not None:
             self.runtime.probe.emit(TaskDisowned(self.path, error))
 
-    # -- ties ---------------------------------------------------------------------------------------------------------
-
-    def _tie(self) -> _Ties:
-        if self._ties is None:
-            self._ties = _Ties()
-        return self._ties
+    # -- children ---------------------------------------------------------------------------------------------------------
 
     def spawn(self, start: Start[N], id_: str | int, *, shutdown_s: float, record: Any = None) -> Cell[N]:
         child: Cell[N] = Cell(self.runtime, start, id_, self, shutdown_s)
@@ -593,84 +506,3 @@ class Cell(Ref[M]):
     def shutdown_child(self, child: Ref[Any], reason: Reason) -> None:
         if isinstance(child, Cell):
             child.shutdown(reason)
-
-    def link(self, ref: Ref[Any]) -> None:
-        other = _local(ref)
-        if other._state == _DEAD:
-            self._signal(Exit(other, NOPROC))
-            return
-        self._tie().links.add(other)
-        other._tie().links.add(self)
-
-    def unlink(self, ref: Ref[Any]) -> None:
-        other = _local(ref)
-        if self._ties is not None:
-            self._ties.links.discard(other)
-        if other._ties is not None:
-            other._ties.links.discard(self)
-
-    def _linked_ended(self, other: Cell[Any], reason: Reason) -> None:
-        if self._ties is not None:
-            self._ties.links.discard(other)
-        self._signal(Exit(other, reason))
-
-    def monitor(self, ref: Ref[Any]) -> None:
-        other = _local(ref)
-        if other._state == _DEAD:
-            self._signal(Down(other, NOPROC))
-            return
-        other._tie().watchers[self] = None
-        self._tie().watching.add(other)
-
-    def demonitor(self, ref: Ref[Any]) -> None:
-        other = _local(ref)
-        other._unwatch(self)
-        if self._ties is not None:
-            self._ties.watching.discard(other)
-
-    def _unwatch(self, watcher: Cell[Any]) -> None:
-        if self._ties is not None:
-            self._ties.watchers.pop(watcher, None)
-
-    def _watched_ended(self, other: Cell[Any], reason: Reason) -> None:
-        if self._ties is not None:
-            self._ties.watching.discard(other)
-        self._signal(Down(other, reason))
-
-    def send_after(self, delay_s: float, message: M) -> Timer:
-        timers = self._tie().timers
-        timer: Timer
-
-        def fire() -> None:
-            timers.discard(timer)
-            self.report(message)
-
-        timer = Timer(self, self.runtime.loop.call_later(delay_s, fire))
-        timers.add(timer)
-        return timer
-
-    def forget_timer(self, timer: Timer) -> None:
-        if self._ties is not None:
-            self._ties.timers.discard(timer)
-
-    def run_task(self, work: Coroutine[Any, Any, N], then: Callable[[N | BaseException], M]) -> asyncio.Task[N]:
-        tasks = self._tie().tasks
-        task = self.runtime.loop.create_task(work)
-        incarnation = self.incarnation
-        tasks.add(task)
-
-        def done(ended: asyncio.Task[N]) -> None:
-            tasks.discard(ended)
-            if self.incarnation != incarnation or self._state == _DEAD:
-                return  # the owner ended: that is why it was cancelled
-            error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
-            self.report(then(ended.result() if error is None else error))
-
-        task.add_done_callback(done)
-        return task
-
-
-def _local(ref: Ref[Any]) -> Cell[Any]:
-    if not isinstance(ref, Cell):
-        raise TypeError(f"{ref.path} is not on this node: links and monitors across nodes go through membership")
-    return ref
