@@ -181,7 +181,7 @@ class Shard(Actor[ShardInbox]):
             reply.send(state)
         if live is None and state.execution_id not in self._resting:
             return  # it had ended before
-        ctx.run(self._engine.resources.end_execution(state.execution_id), Handled)
+        ctx.run(self._engine.resources.end_execution(state.execution_id, resumable=state.status == "failed"), Handled)
 
     def _lost(self, id_: int, reason: StoreError | Quarantined, ctx: Context[ShardInbox]) -> None:
         """This process can't go on with an execution. One that nobody can go on with is marked in the store."""

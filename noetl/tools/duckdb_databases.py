@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -91,12 +90,6 @@ class Database:
         if self._connection is not None:
             self._connection.close()
         self._connection, self._attached, self.broken = None, {}, False
-
-    def delete(self) -> None:
-        self.close()
-        shutil.rmtree(f"{self.path}.tmp", ignore_errors=True)  # what it had no memory for
-        for file in (self.path, Path(f"{self.path}.wal")):
-            file.unlink(missing_ok=True)
 
 
 class Session:
@@ -197,10 +190,10 @@ class Databases:
             del self._open[database.path]
 
     async def end_execution(self, execution_id: int) -> None:
-        path = self._memory_file(execution_id)
-        database = self._open.pop(path, None) or Database(path, keep=True)
-        async with database.lock:
-            await self._resources.run_blocking(database.delete)
+        database = self._open.pop(self._memory_file(execution_id), None)
+        if database is not None:
+            async with database.lock:
+                await self._resources.run_blocking(database.close)
 
     async def close(self) -> None:
         for database in list(self._open.values()):

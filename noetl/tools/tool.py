@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,11 +114,14 @@ class Resources:
         """A directory of the execution's own, deleted at its end. Not made here."""
         return self.state_dir / str(execution_id)
 
-    async def end_execution(self, execution_id: int) -> None:
-        """Tell every resource that has an `end_execution` that this one is over."""
+    async def end_execution(self, execution_id: int, *, resumable: bool = False) -> None:
+        """Let go of what an execution held. Its directory goes with it, unless it may be resumed."""
         for future in list(self._opened.values()):
             if future.done() and not future.cancelled() and hasattr(future.result(), "end_execution"):
                 await future.result().end_execution(execution_id)
+        directory = self.execution_dir(execution_id)
+        if not resumable and directory.exists():  # (few executions have one: that look costs less than a thread)
+            await self.run_blocking(shutil.rmtree, directory)
 
     async def close(self) -> None:
         opened, self._opened = self._opened, {}

@@ -173,10 +173,16 @@ async def test_an_executions_database_is_deleted_at_its_end_and_others_stay(run:
     for execution_id in (1, 2):
         await run("CREATE TABLE t AS SELECT 1 AS a", context={"execution_id": execution_id})
     await resources.end_execution(1)
-    assert list(resources.execution_dir(1).iterdir()) == []
+    assert not resources.execution_dir(1).exists()
     assert await run(query="SELECT * FROM t", context={"execution_id": 2}) == [{"a": 1}]
     with pytest.raises(ToolError, match="t does not exist"):
         await run("SELECT * FROM t", context={"execution_id": 1})
+
+
+async def test_an_execution_that_may_be_resumed_keeps_its_database(run: Run, make_context: MakeContext) -> None:
+    await run("CREATE TABLE t AS SELECT 1 AS a")
+    await make_context().resources.end_execution(1, resumable=True)
+    assert await run(query="SELECT * FROM t") == [{"a": 1}]
 
 
 async def test_the_end_of_an_execution_without_a_database_is_no_error(make_context: MakeContext) -> None:
