@@ -12,7 +12,7 @@ help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: $(VENV)/run.stamp ## Run the flights example; what it makes lies in examples/flights/out
-	@$(BIN)/noetl executions list --path $(FLIGHTS) --limit 1 --json | $(BIN)/python examples/flights/unfinished.py
+	@$(BIN)/noetl executions list --path $(FLIGHTS) --json | $(BIN)/python examples/flights/unfinished.py $(BIN)/noetl
 	$(BIN)/noetl run $(FLIGHTS).yaml
 
 test: lint ## Check format, style and types, then run the tests

@@ -25,8 +25,10 @@ RETRY_AFTER_S = 1
 Reply = tuple[HTTPStatus, Any]
 
 
-def main(port: int, flaky: int = 2, idle_s: float = 60.0) -> dict[str, Any]:
-    """Serve until POST /shutdown, or until nobody has called for `idle_s` seconds."""
+def main(port: int, flaky: int = 2, idle_s: float = 60.0, wanted: bool = True) -> dict[str, Any]:
+    """Serve until POST /shutdown, or until nobody has called for `idle_s` seconds; when it is not `wanted`, not at all."""
+    if not wanted:
+        return {"calls": 0, "refused": 0, "ended_by": "request"}
     with Service(port, flaky) as service:
         print(f"listening on http://127.0.0.1:{port}")
         service.timeout = LOOK_EVERY_S

@@ -1,16 +1,20 @@
-"""Say how to go on with a run that was killed. Reads what `noetl executions list --json` prints; `make run` calls this."""
+"""Say how to go on with a run that was killed. `noetl executions list --json | python unfinished.py NOETL`; `make run` calls this."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import sys
 
 
 def main() -> None:
-    newest = next(iter(json.load(sys.stdin)), None)
-    if newest is not None and newest["ended_at"] is None:
-        command = f"{sys.argv[1] if len(sys.argv) > 1 else 'noetl'} run --resume {newest['execution_id']}"
-        print(f"The run of {newest['started_at']} did not end. To go on with it instead: {command}")
+    noetl = sys.argv[1]
+    for execution in json.load(sys.stdin):  # newest first
+        if execution["ended_at"] is None:
+            started = dt.datetime.fromisoformat(execution["started_at"]).astimezone()
+            print(f"The run of {started:%H:%M:%S} did not end. Go on with it: {noetl} run --resume {execution['execution_id']}")
+            print(f"or drop it: {noetl} executions cancel {execution['execution_id']}")
+            return
 
 
 if __name__ == "__main__":

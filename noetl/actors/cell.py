@@ -133,7 +133,9 @@ class Cell(Tied[M]):
     async def send(self, message: M) -> None:
         while self._state < _STOPPING and self._mailbox is not None and len(self._mailbox) >= self._capacity():
             room: asyncio.Future[None] = self.runtime.loop.create_future()
-            self._tie().room.append(room)
+            ties = self._tie()
+            ties.room = ties.room or deque()
+            ties.room.append(room)
             await room
         self.tell(message)
 
@@ -287,7 +289,7 @@ class Cell(Tied[M]):
 
     def _more_room(self) -> None:
         if self._ties is not None and self._ties.room:
-            room, self._ties.room = self._ties.room, deque()
+            room, self._ties.room = self._ties.room, None
             for waiting in room:
                 if not waiting.done():
                     waiting.set_result(None)
@@ -327,7 +329,10 @@ class Cell(Tied[M]):
         self._state = _INIT
         self.incarnation += 1
         if isinstance(actor, AsyncActor):
-            self._task = self.runtime.loop.create_task(self._drive(actor, context, self.incarnation))
+            if type(actor).init is AsyncActor.init:  # nothing to wait for
+                self._init_done()
+            else:
+                self._task = self.runtime.loop.create_task(self._drive(actor, context, self.incarnation))
             return
         try:
             actor.init(context)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from noetl.actors.actor import NOPROC, Down, Exit, Reason, Signal, Timer
 from noetl.actors.ref import Ref, Reply
 from noetl.errors import ActorDead, AskCycle
+from noetl.probe import TaskDisowned
 
 if TYPE_CHECKING:
     from noetl.actors.loop import Runtime
@@ -29,22 +30,37 @@ current_cell: Final[ContextVar[Tied[Any] | None]] = ContextVar("current_cell", d
 
 
 class Ties:
-    """`asking` is whom the actor waits for, `room` who waits for a place in its mailbox, `pending` how many children are still to end."""
+    """`asking` is whom the actor waits for, `room` who waits for a place in its mailbox, `pending` how many children are still to end.
+
+    The containers are made when the first goes in: most actors that have ties at all have one.
+    """
 
     __slots__ = ("asking", "deferred", "kill_timer", "links", "pending", "room", "tasks", "timers", "waiters", "watchers", "watching")
 
     def __init__(self) -> None:
-        self.links: set[Tied[Any]] = set()
-        self.watchers: dict[Tied[Any], None] = {}
-        self.watching: set[Tied[Any]] = set()
-        self.waiters: set[Reply[Any]] = set()
-        self.timers: set[Timer] = set()
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.room: deque[asyncio.Future[None]] = deque()
+        self.links: set[Tied[Any]] | None = None
+        self.watchers: dict[Tied[Any], None] | None = None
+        self.watching: set[Tied[Any]] | None = None
+        self.waiters: set[Reply[Any]] | None = None
+        self.timers: set[Timer] | None = None
+        self.tasks: set[asyncio.Task[Any]] | None = None
+        self.room: deque[asyncio.Future[None]] | None = None
         self.asking: Tied[Any] | None = None
         self.pending = 0
         self.deferred = False
         self.kill_timer: asyncio.TimerHandle | None = None
+
+
+def _added(members: set[N] | None, member: N) -> set[N]:
+    if members is None:
+        return {member}
+    members.add(member)
+    return members
+
+
+def _without(members: set[N] | None, member: N) -> None:
+    if members is not None:
+        members.discard(member)
 
 
 class Tied(Ref[M]):
@@ -80,7 +96,8 @@ class Tied(Ref[M]):
         deadline = loop.call_later(timeout_s, self._expire, reply, timeout_s)
         try:
             self.tell(make(reply))
-            self._tie().waiters.add(reply)
+            ties = self._tie()
+            ties.waiters = _added(ties.waiters, reply)
             return await future
         finally:
             deadline.cancel()
@@ -105,19 +122,20 @@ class Tied(Ref[M]):
         if other.is_dead():
             self.hear(Exit(other, NOPROC))
             return
-        self._tie().links.add(other)
-        other._tie().links.add(self)
+        mine, theirs = self._tie(), other._tie()
+        mine.links = _added(mine.links, other)
+        theirs.links = _added(theirs.links, self)
 
     def unlink(self, ref: Ref[Any]) -> None:
         other = _local(ref)
         if self._ties is not None:
-            self._ties.links.discard(other)
+            _without(self._ties.links, other)
         if other._ties is not None:
-            other._ties.links.discard(self)
+            _without(other._ties.links, self)
 
     def _linked_ended(self, other: Tied[Any], reason: Reason) -> None:
         if self._ties is not None:
-            self._ties.links.discard(other)
+            _without(self._ties.links, other)
         self.hear(Exit(other, reason))
 
     def monitor(self, ref: Ref[Any]) -> None:
@@ -125,78 +143,80 @@ class Tied(Ref[M]):
         if other.is_dead():
             self.hear(Down(other, NOPROC))
             return
-        other._tie().watchers[self] = None
-        self._tie().watching.add(other)
+        mine, theirs = self._tie(), other._tie()
+        theirs.watchers = theirs.watchers or {}
+        theirs.watchers[self] = None
+        mine.watching = _added(mine.watching, other)
 
     def demonitor(self, ref: Ref[Any]) -> None:
         other = _local(ref)
         other._unwatch(self)
         if self._ties is not None:
-            self._ties.watching.discard(other)
+            _without(self._ties.watching, other)
 
     def _unwatch(self, watcher: Tied[Any]) -> None:
-        if self._ties is not None:
+        if self._ties is not None and self._ties.watchers is not None:
             self._ties.watchers.pop(watcher, None)
 
     def _watched_ended(self, other: Tied[Any], reason: Reason) -> None:
         if self._ties is not None:
-            self._ties.watching.discard(other)
+            _without(self._ties.watching, other)
         self.hear(Down(other, reason))
 
     def send_after(self, delay_s: float, message: M) -> Timer:
-        timers = self._tie().timers
+        ties = self._tie()
         timer: Timer
 
         def fire() -> None:
-            timers.discard(timer)
+            _without(ties.timers, timer)
             self.report(message)
 
         timer = Timer(self, self.runtime.loop.call_later(delay_s, fire))
-        timers.add(timer)
+        ties.timers = _added(ties.timers, timer)
         return timer
 
     def forget_timer(self, timer: Timer) -> None:
         if self._ties is not None:
-            self._ties.timers.discard(timer)
+            _without(self._ties.timers, timer)
 
     def run_task(self, work: Coroutine[Any, Any, N], then: Callable[[N | BaseException], M]) -> asyncio.Task[N]:
-        tasks = self._tie().tasks
+        ties, incarnation = self._tie(), self.incarnation
         task = self.runtime.loop.create_task(work)
-        incarnation = self.incarnation
-        tasks.add(task)
+        ties.tasks = _added(ties.tasks, task)
 
         def done(ended: asyncio.Task[N]) -> None:
-            tasks.discard(ended)
-            if self.incarnation != incarnation or self.is_dead():
-                return  # the owner ended: that is why it was cancelled
+            _without(ties.tasks, ended)
             error = asyncio.CancelledError() if ended.cancelled() else ended.exception()
-            self.report(then(ended.result() if error is None else error))
+            if self.incarnation == incarnation and not self.is_dead():
+                self.report(then(ended.result() if error is None else error))
+            elif isinstance(error, Exception):  # its owner has ended; nothing that it raises is lost
+                self.runtime.probe.emit(TaskDisowned(self.path, error))
 
         task.add_done_callback(done)
         return task
 
     def _forget_waiter(self, reply: Reply[Any]) -> None:
         if self._ties is not None:
-            self._ties.waiters.discard(reply)
+            _without(self._ties.waiters, reply)
 
     def _untie(self, ties: Ties, reason: Reason) -> None:
         """Tell everybody who asked to be told, once."""
         if ties.kill_timer is not None:
             ties.kill_timer.cancel()
-        for timer in tuple(ties.timers):
+        for timer in tuple(ties.timers or ()):
             timer.cancel()
-        for task in ties.tasks:
+        for task in tuple(ties.tasks or ()):
             task.cancel()
-        for other in ties.watching:
+        for other in ties.watching or ():
             other._unwatch(self)
-        for reply in tuple(ties.waiters):
+        for reply in tuple(ties.waiters or ()):
             reply.fail(ActorDead(f"{self.path} ended before it answered"))
-        for waiting in ties.room:
+        for waiting in ties.room or ():
             if not waiting.done():
                 waiting.set_exception(ActorDead(f"{self.path} is not running"))
-        for watcher in ties.watchers:
+        for watcher in ties.watchers or ():
             watcher._watched_ended(self, reason)
-        for other in ties.links:
+        for other in ties.links or ():
             other._linked_ended(self, reason)
 
 

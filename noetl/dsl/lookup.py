@@ -14,6 +14,7 @@ from noetl.values import Handle
 MISSING: Final = object()
 SELF_NAMES: Final = frozenset({"data", "result", "response", "output", "body", "value"})
 LIST_SELF_NAMES: Final = frozenset({"data", "result", "value"})
+META_KEYS: Final = frozenset({"_ref", "_store", "_size", "_preview"})
 _FORGIVING_CHILDREN: Final = frozenset({"data", "body"})
 
 Load = Callable[[Handle], Any]
@@ -58,8 +59,9 @@ class View(Mapping[str, Any]):
         return found
 
     def get(self, key: str, default: Any = None) -> Any:
+        """Without the names by which a result is called: those are no keys, so that the default is for them, too."""
         found = self.look(key)
-        return default if found is MISSING else found
+        return default if found is MISSING or found is self else found
 
     def __contains__(self, key: object) -> bool:
         return key in self.mapping()
@@ -71,12 +73,12 @@ class View(Mapping[str, Any]):
         return len(self.mapping())
 
     def __eq__(self, other: object) -> bool:
-        return dict(self.mapping()) == (dict(other.mapping()) if isinstance(other, View) else other)
+        return bool(whole(self, self._load) == (whole(other, self._load) if isinstance(other, View) else other))
 
     __hash__ = None  # type: ignore[assignment]  # like a dict
 
     def __str__(self) -> str:
-        return str(dict(self.mapping()))
+        return str(whole(self, self._load))
 
     __repr__ = __str__
 
@@ -129,7 +131,7 @@ class LazyResult(View):
 
     def look(self, key: Any) -> Any:
         data = self._handle.data
-        if key in ("_ref", "_store", "_size", "_preview"):
+        if key in META_KEYS:
             return self._handle.meta()[key]
         if data.select is not None:
             return Result(self._handle.summary(), self._load).look(key)
@@ -184,20 +186,23 @@ class ResultList(Sequence[Any]):
     """A list of results; in the artifact store when it is made from a handle. `labels` are the results of the pipeline's tasks, where it came from
     one."""
 
-    __slots__ = ("_items", "_labels", "_load")
+    __slots__ = ("_items", "_labels", "_load", "_source")
 
     def __init__(self, items: list[Any] | Handle, load: Load, labels: Mapping[str, Any] | None = None) -> None:
+        self._source = items
         self._items = items
         self._load = load
         self._labels = labels
 
     def plain(self) -> Any:
-        return self._items
+        return self._source
 
     def look(self, key: Any) -> Any:
-        """What a list is asked for by name: itself, or the results of the tasks."""
+        """What a list is asked for by name: itself, the results of the tasks, where it lies."""
         if key in LIST_SELF_NAMES:
             return self
+        if key in META_KEYS and isinstance(self._source, Handle) and self._source.loop_run is None:
+            return self._source.meta()[key]
         return Results(self._labels, self._load) if key == "results" and self._labels is not None else MISSING
 
     def items(self) -> list[Any]:
@@ -232,7 +237,7 @@ class ResultList(Sequence[Any]):
         return [*other, *self.items()]
 
     def __str__(self) -> str:
-        return str(self.items())
+        return str(whole(self.items(), self._load))
 
     __repr__ = __str__
 
@@ -278,3 +283,13 @@ def settle(value: Any) -> Any:
     if kind is list or kind is tuple:
         return [settle(item) for item in value]
     return value
+
+
+def whole(value: Any, load: Load) -> Any:
+    """The data as a reader sees all of it: views off, and what lies in the artifact store in its place (of a selection, what was selected)."""
+    value = settle(value)
+    if isinstance(value, Handle):
+        return whole(load(value), load) if value.data.select is None else value.summary()
+    if isinstance(value, dict):
+        return {key: whole(item, load) for key, item in value.items()}
+    return [whole(item, load) for item in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
 """The Jinja2 environment of playbooks: sandboxed, limited by counting, with the look-up rule of results.
 
-Nothing interrupts a render, since it runs on the event loop; so what it may do is counted: iterations, output, and the sizes that `*`, `**`, `%` and
-the padding methods of text can make.
+Nothing interrupts a render, since it runs on the event loop; so what it may do is counted: iterations and calls here, output in `template`, sizes in
+`bounds`.
 """
 
 from __future__ import annotations
@@ -9,27 +9,24 @@ from __future__ import annotations
 import base64
 import functools
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import BuiltinMethodType, MethodType
 from typing import Any, Final
 
-from jinja2 import ChainableUndefined, nodes, pass_context
+from jinja2 import ChainableUndefined, Undefined, nodes, pass_context
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace, missing
 
-from noetl.dsl.lookup import LIST_SELF_NAMES, MISSING, Load, ResultList, View, not_loaded, see_handle, settle
+from noetl.dsl.bounds import BOUNDED_FILTERS, check_method, check_operands, check_size
+from noetl.dsl.lookup import LIST_SELF_NAMES, MISSING, Load, ResultList, View, not_loaded, see_handle, settle, whole
 from noetl.values import Handle
 
 MAX_ITERATIONS: Final = 1_000_000
-MAX_SIZE: Final = 32 * 1024 * 1024
-_MAX_EXPONENT: Final = 4_096
-
-_PADDING: Final = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
+_MAX_INDENT: Final = 16
 _NAMED_METHODS: Final = (str, list, dict, int, float, View, ResultList)
-_WIDE: Final = re.compile(r"%[^a-zA-Z%]*(?:\d{6,}|\*)")
+_REFUSED_METHODS: Final = frozenset({"translate", "maketrans"})
 _REFUSED_GLOBALS: Final = ("lipsum", "cycler", "joiner")
 
 
@@ -52,6 +49,16 @@ class Missing(ChainableUndefined):
     __slots__ = ()
 
 
+class Method(Missing):
+    """A method that a template names. It is data's names that count: unless it is called, it is unknown."""
+
+    __slots__ = ("bound",)
+
+    def __init__(self, bound: Callable[..., Any], obj: Any, name: str) -> None:
+        super().__init__(obj=obj, name=name)
+        self.bound = bound
+
+
 class RenderContext(Context):
     """Resolves names when they are asked for, and counts."""
 
@@ -59,7 +66,7 @@ class RenderContext(Context):
         super().__init__(environment, {}, None, {})
         self._names = names
         self._globals = environment.globals
-        self.iterations = 0
+        self._turns = 0
 
     def resolve_or_missing(self, key: str) -> Any:
         if key in self.vars:
@@ -67,31 +74,40 @@ class RenderContext(Context):
         found = self._names.get(key, MISSING)
         return self._globals.get(key, missing) if found is MISSING else found
 
+    def spend(self) -> None:
+        """One turn of a loop, or one call. All of a render share one budget."""
+        self._turns += 1
+        if self._turns > MAX_ITERATIONS:
+            raise SecurityError(f"the template takes more than {MAX_ITERATIONS} turns and calls")
+
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """One per process: compiled templates refer to it. `load` serves the render that is under way (renders do not interleave)."""
 
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
     context_class = RenderContext
 
     def __init__(self) -> None:
-        super().__init__(undefined=Missing, keep_trailing_newline=True, autoescape=False, extensions=())
+        super().__init__(undefined=Missing, keep_trailing_newline=True, autoescape=False, extensions=(), finalize=self._printed)
         self.load: Load = not_loaded
         for name in _REFUSED_GLOBALS:
             del self.globals[name]
+        self.filters.update(BOUNDED_FILTERS)
         self.filters.update(_FILTERS)
-        self.filters["counted"] = counted
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         found = self._data_key(obj, attribute)
-        return super().getattr(obj, attribute) if found is MISSING else found
+        if found is not MISSING:
+            return found
+        found = super().getattr(obj, attribute)
+        return Method(found, obj, attribute) if callable(found) and not isinstance(found, Undefined) else found
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         found = self._data_key(obj, argument)
         if found is not MISSING:
             return found
         if isinstance(argument, str):
-            return super().getattr(obj, argument)
+            return self.getattr(obj, argument)
         try:
             return self._seen(obj[argument])
         except (TypeError, LookupError):
@@ -116,6 +132,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _seen(self, value: Any) -> Any:
         return see_handle(value, self.load) if type(value) is Handle else value
 
+    def _printed(self, value: Any) -> Any:
+        """What stands in the text for a value."""
+        return whole(value, self.load) if isinstance(value, (dict, list)) else value
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return attr not in _REFUSED_METHODS and super().is_safe_attribute(obj, attr, value)
+
     def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
         raise SecurityError(f"'{attribute}' of a {type(obj).__name__} is not offered in templates")
 
@@ -127,69 +150,47 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return obj is self.globals["range"] or obj is self.globals["dict"] or obj is self.globals["namespace"]
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
-        method = getattr(obj, "__name__", "")
-        if method in _PADDING and any(isinstance(arg, int) and arg > MAX_SIZE for arg in args):
-            raise SecurityError(f"'{method}' would make a text of more than {MAX_SIZE} characters")
-        if method in ("replace", "join") and isinstance(getattr(obj, "__self__", None), str):
-            _check_growth(obj.__self__, method, args)
-        return super().call(context, obj, *args, **kwargs)
+        assert isinstance(context, RenderContext)
+        context.spend()
+        if not isinstance(obj, Method):
+            return obj() if isinstance(obj, Undefined) else super().call(context, obj, *args, **kwargs)
+        method = getattr(obj.bound, "__wrapped__", obj.bound)  # str.format is wrapped by the sandbox
+        check_method(getattr(method, "__name__", ""), getattr(method, "__self__", None), args)
+        return super().call(context, obj.bound, *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "*":
-            _check_product(left, right)
-        elif operator == "**":
-            _check_power(left, right)
-        elif isinstance(left, str):
-            _check_format(left)
+        check_operands(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        """Parse; every `for` counts its iterations; what needs other templates is refused."""
+        """Parse; every `for` counts its turns, every `~` its length; what needs other templates is refused."""
         template = super()._parse(source, name, filename)
         for loop in template.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, "counted", [], [], None, None, lineno=loop.lineno)
+            loop.iter = _filtered(loop.iter, "counted")
+        for joined in template.find_all(nodes.Concat):
+            joined.nodes = [_filtered(part, "measured") for part in joined.nodes]
+        for choice in template.find_all(nodes.CondExpr):
+            if choice.expr2 is None:  # what jinja makes of this is an unknown of another sort, which is none in depth
+                choice.expr2 = nodes.Getattr(nodes.Const(None, lineno=choice.lineno), "else", "load", lineno=choice.lineno)
         for foreign in template.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Block)):
             raise TemplateSyntaxError(f"'{type(foreign).__name__.lower()}' is not offered in playbooks", foreign.lineno)
         return template
 
 
-def _check_product(left: Any, right: Any) -> None:
-    for sequence, times in ((left, right), (right, left)):
-        if isinstance(sequence, (str, list, tuple)) and isinstance(times, int) and len(sequence) * times > MAX_SIZE:
-            raise SecurityError(f"'*' would make more than {MAX_SIZE} elements")
-    if isinstance(left, int) and isinstance(right, int) and left.bit_length() + right.bit_length() > _MAX_EXPONENT * 8:
-        raise SecurityError("'*' would make a number that is too large")
+def _filtered(expression: Any, name: str) -> nodes.Filter:
+    return nodes.Filter(expression, name, [], [], None, None, lineno=expression.lineno)
 
 
-def _check_power(left: Any, right: Any) -> None:
-    if isinstance(left, int) and isinstance(right, int) and abs(right) * max(1, left.bit_length()) > _MAX_EXPONENT * 8:
-        raise SecurityError("'**' would make a number that is too large")
-
-
-def _check_format(text: str) -> None:
-    if _WIDE.search(text):
-        raise SecurityError("a width in a % format may have at most 5 digits")
-
-
-def format_percent(value: Any, *args: Any, **kwargs: Any) -> str:
-    _check_format(str(value))
-    return str(value) % (kwargs or args)
-
-
-def _check_growth(text: str, method: str, args: tuple[Any, ...]) -> None:
-    if method == "replace" and len(args) >= 2 and isinstance(args[0], str) and isinstance(args[1], str):
-        size = len(text) + text.count(args[0]) * len(args[1])
-    elif method == "join" and args and isinstance(args[0], (list, tuple)):
-        size = len(text) * len(args[0])
-    else:
-        return
-    if size > MAX_SIZE:
-        raise SecurityError(f"'{method}' would make a text of more than {MAX_SIZE} characters")
+def measured(value: Any) -> Any:
+    """An operand of `~`."""
+    if isinstance(value, (str, list)):
+        check_size(len(value), "'~'")
+    return value
 
 
 @pass_context
 def counted(context: RenderContext, items: Iterable[Any]) -> Iterable[Any]:
-    """The loops of one render share one budget of iterations."""
+    """What a `for` goes over."""
     return _Counted(context, items) if hasattr(items, "__len__") else _count(context, items)
 
 
@@ -209,27 +210,21 @@ class _Counted:
 
 def _count(context: RenderContext, items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
-        context.iterations += 1
-        if context.iterations > MAX_ITERATIONS:
-            raise SecurityError(f"the template's loops take more than {MAX_ITERATIONS} turns")
+        context.spend()
         yield item
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Plain JSON, for it goes into SQL and bodies: no HTML escapes."""
-    return json.dumps(settle(value), ensure_ascii=False, indent=indent, default=_json_leaf)
+    if indent is not None and indent > _MAX_INDENT:
+        raise SecurityError(f"an indent for 'tojson' may be at most {_MAX_INDENT}")
+    return json.dumps(whole(value, sandbox().load), ensure_ascii=False, indent=indent, default=_json_leaf)
 
 
 def _json_leaf(value: Any) -> Any:
-    if isinstance(value, Missing):
+    if isinstance(value, Undefined):
         return None
-    if isinstance(value, Handle):
-        return settle(sandbox().load(value))
-    if isinstance(value, (View, ResultList)):
-        return settle(value)
-    if isinstance(value, Iterable):
-        return list(value)
-    return str(value)
+    return [settle(item) for item in value] if isinstance(value, Iterable) else str(value)
 
 
 def b64_encode(value: Any) -> str:
@@ -243,8 +238,9 @@ def b64_decode(value: Any) -> str:
 _FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "b64decode": b64_decode,
     "b64encode": b64_encode,
-    "format": format_percent,
+    "counted": counted,
     "fromjson": json.loads,
+    "measured": measured,
     "tojson": to_json,
 }
 

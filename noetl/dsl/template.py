@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from jinja2 import TemplateError as JinjaError
-from jinja2 import meta, nodes
+from jinja2 import Undefined, meta, nodes
 from jinja2.environment import Template as JinjaTemplate
 from jinja2.exceptions import TemplateSyntaxError
 
-from noetl.dsl.lookup import Load, NotLoaded, not_loaded, settle
-from noetl.dsl.sandbox import MAX_SIZE, Missing, RenderContext, sandbox
+from noetl.dsl.bounds import MAX_SIZE
+from noetl.dsl.lookup import Load, NotLoaded, ResultList, View, not_loaded, settle
+from noetl.dsl.sandbox import RenderContext, sandbox
 from noetl.errors import TemplateError
-from noetl.values import INT_MAX, INT_MIN
+from noetl.values import INT_MAX, INT_MIN, Handle, Sealed
 
 TRUE_TEXTS: Final = frozenset({"true", "1", "yes"})
 
@@ -60,8 +61,10 @@ class Expression:
     def render(self, names: Names, load: Load = not_loaded) -> Any:
         context = _run(self._root, names, load, self.source)
         value = context.vars["result"]
-        if self._passes:  # an unchanged piece of the data: nothing inside to take off
-            return None if isinstance(value, Missing) else settle_top(value)
+        if self._passes and isinstance(value, (dict, list)):  # an unchanged piece of the data: nothing inside to take off
+            return value
+        if isinstance(value, (View, ResultList)):
+            return value.plain()
         return _data(value)
 
 
@@ -143,6 +146,16 @@ def compile_text(text: str) -> Renderable:
     return _compile_text(text)
 
 
+def compile_code(raw: Any) -> Renderable:
+    """Source text of another language, or a list of such texts: rendered where it has `{{` and is a template, else as it is."""
+    if isinstance(raw, (list, tuple)):
+        return Row(tuple(compile_code(item) for item in raw))
+    try:
+        return compile_text(raw) if isinstance(raw, str) and is_code_template(raw) else Constant(raw)
+    except TemplateError:
+        return Constant(raw)
+
+
 def compile_guard(raw: Any) -> Renderable:
     """A guard: a text without `{{ }}` is one expression; anything that is no text is itself."""
     if isinstance(raw, str) and not has_template(raw):
@@ -154,11 +167,18 @@ def holds(value: Any) -> bool:
     """Whether a rendered guard is true: true, a number that is not zero, a list or mapping that is not empty, the texts true, 1, yes."""
     if isinstance(value, str):
         return value.strip().lower() in TRUE_TEXTS
+    if isinstance(value, Handle):  # a large text is none of those
+        return value.data.shape != "text" and value.data.length != 0
     return bool(value)
 
 
 def has_template(text: str) -> bool:
     return "{{" in text or "{%" in text
+
+
+def is_code_template(text: str) -> bool:
+    """Whether source text of another language may be a template: `{%` is common in code."""
+    return "{{" in text
 
 
 def syntax_error(text: str) -> tuple[str, int] | None:
@@ -301,10 +321,6 @@ def _passes_data_through(expression: nodes.Node) -> bool:
     return isinstance(expression, nodes.Name)
 
 
-def settle_top(value: Any) -> Any:
-    return _data(value) if isinstance(value, tuple) else settle(value) if not isinstance(value, (dict, list)) else value
-
-
 def _data(value: Any) -> Any:
     """JSON-like data of what an expression gave."""
     value = settle(value)
@@ -312,16 +328,24 @@ def _data(value: Any) -> Any:
         return {key if isinstance(key, str) else str(key): _data(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_data(item) for item in value]
-    if isinstance(value, Missing):
+    if isinstance(value, Undefined):
         return None
-    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
-        raise TemplateError(f"a number of {value.bit_length()} bits is too large: values hold 64")
     if hasattr(value, "__next__") or type(value).__name__ in _LISTED:
         return [_data(item) for item in value]
-    return str(value) if isinstance(value, str) else value
+    return _leaf(value)
 
 
-_LISTED: Final = frozenset({"dict_keys", "dict_values", "dict_items", "range", "set", "frozenset", "tuple", "_GroupTuple"})
+_LISTED: Final = frozenset({"dict_keys", "dict_values", "dict_items", "range", "set", "frozenset"})
+
+
+def _leaf(value: Any) -> Any:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        raise TemplateError(f"a number of {value.bit_length()} bits is too large: values hold 64")
+    if value is None or isinstance(value, (int, float, Handle, Sealed)):
+        return value
+    raise TemplateError(f"a {type(value).__name__} is no value; what a template can call needs its parentheses, as in now()")
 
 
 @functools.lru_cache(maxsize=4096)

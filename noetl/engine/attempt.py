@@ -10,7 +10,7 @@ from noetl.actors.ref import Ref
 from noetl.engine.call import Caller, Done, Outcome, Refused
 from noetl.engine.messages import ChildRequested, Failed, Lost, Stopped, Succeeded
 from noetl.engine.order import Order
-from noetl.engine.pool import Granted, Pools, borrow
+from noetl.engine.pool import Granted
 from noetl.errors import ToolError
 from noetl.events import Value
 from noetl.ids import ExecutionId
@@ -32,23 +32,12 @@ class Children(Protocol):
 class Attempt(AsyncActor[Granted]):
     """`tell` takes its outcome to the step. A shutdown cancels the call; the tool stops its remote work, and the outcome says that it was stopped."""
 
-    def __init__(self, order: Order, caller: Caller, pools: Pools, children: Children, tell: Callable[[OutcomeMessage], None]) -> None:
+    def __init__(self, order: Order, caller: Caller, children: Children, tell: Callable[[OutcomeMessage], None]) -> None:
         self._order = order
         self._caller = caller
-        self._pools = pools
         self._children = children
         self._tell_step = tell
         self._told = False
-
-    async def init(self, ctx: Context[Granted]) -> None:
-        order = self._order
-        try:
-            pool = self._pools.find(order.program.task.kind, order.pool)
-        except ToolError as error:
-            self._tell(self._failed({"kind": error.kind, "message": error.message, "retryable": False}))
-            ctx.stop()
-            return
-        borrow(pool, ctx.self_ref, order.priority)
 
     async def handle(self, message: Granted, ctx: Context[Granted]) -> None:
         clock = self._caller.clock
@@ -91,14 +80,11 @@ class Attempt(AsyncActor[Granted]):
             return_step=return_step,
         )
 
-    def _failed(self, error: dict[str, Any]) -> Failed:
-        return Failed(**self._about(), started_at=self._caller.clock.now(), duration_s=0.0, error=error)
-
     def _about(self) -> dict[str, Any]:
         call = self._order.call
         task, attempt, number = self._order.key
         return {"run": call.run, "index": call.index, "task": task, "attempt": attempt, "call": number}
 
 
-def attempt_start(order: Order, caller: Caller, pools: Pools, children: Children, step: Ref[Any]) -> Callable[[], Attempt]:
-    return lambda: Attempt(order, caller, pools, children, step.report)
+def attempt_start(order: Order, caller: Caller, children: Children, step: Ref[Any]) -> Callable[[], Attempt]:
+    return lambda: Attempt(order, caller, children, step.report)

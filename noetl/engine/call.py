@@ -209,6 +209,8 @@ async def _render_text(text: str, names: CallNames, hold: Hold) -> str:
 
 async def _run(tool: Tool, given: Any, ctx: ToolContext, label: str) -> Any:
     """Run under the task's timeout. A tool that is cancelled stops its remote work first."""
+    if ctx.timeout_s is None:
+        return await tool.run(given, ctx)
     async with asyncio.timeout(ctx.timeout_s) as deadline:
         try:
             return await tool.run(given, ctx)

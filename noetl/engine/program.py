@@ -8,13 +8,12 @@ from typing import Any, Final
 
 from noetl.dsl.net import START, Net, reach_sets
 from noetl.dsl.playbook import Action, Admission, Arc, Emit, Raw, Rule, Sink, Step, Target, Task, Write
-from noetl.dsl.template import Constant, Renderable, compile_guard, compile_raw, guard_names, guard_paths, names
-from noetl.errors import TemplateError
+from noetl.dsl.template import Renderable, compile_code, compile_guard, compile_raw, guard_names, guard_paths, names
 
 FAILURE_NAMES: Final = frozenset({"event", "error", "outcome", "output"})
 _STEP_FAILURE_KEYS: Final = frozenset({"status", "status_code", "error"})
 _UNASKED: Final = object()
-_CODE_FIELDS: Final = frozenset({"code", "cmds", "script"})
+_CODE_FIELDS: Final = frozenset({"code", "cmds"})
 
 
 ExtraNames = Callable[[str, Mapping[str, Any]], frozenset[str] | None]
@@ -97,7 +96,7 @@ class TaskProgram:
 
     @functools.cached_property
     def fields(self) -> dict[str, Renderable]:
-        return {name: _field(name, value) for name, value in self.task.fields.items()}
+        return {name: (compile_code if name in _CODE_FIELDS else compile_raw)(value) for name, value in self.task.fields.items()}
 
     @functools.cached_property
     def timeout(self) -> Renderable:
@@ -110,16 +109,6 @@ class TaskProgram:
     @functools.cached_property
     def reads(self) -> frozenset[str]:
         return names((self.task.fields, self.task.args, self.task.defaults, self.task.timeout, self.task.memory_bytes))
-
-
-def _field(name: str, value: Raw) -> Renderable:
-    """Code that is no template, though it looks like one, is used as it is."""
-    try:
-        return compile_raw(value)
-    except TemplateError:
-        if name in _CODE_FIELDS:
-            return Constant(value)
-        raise
 
 
 class StepProgram:

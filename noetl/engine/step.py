@@ -6,6 +6,7 @@ orders again what its log says is under way, and gets the outcome that was kept,
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, ClassVar
 
 from msgspec import Struct
@@ -16,7 +17,8 @@ from noetl.engine.attempt import Children, OutcomeMessage, attempt_start
 from noetl.engine.call import Caller
 from noetl.engine.messages import ChildRequested, Failed, Lost, Stopped, Succeeded
 from noetl.engine.order import Order
-from noetl.engine.pool import Pools
+from noetl.engine.pool import Pools, borrow
+from noetl.errors import ToolRefused
 
 _STOP_S = 10.0
 """How long a call may take to stop its remote work."""
@@ -94,9 +96,23 @@ class Step(Actor[StepInbox]):
         if running is not None and running[0].key == order.key:
             return
         self._kept.pop(index, None)
-        start = attempt_start(order, self._caller, self._pools, self._children, ctx.self_ref)
+        try:
+            pool = self._pools.find(order.program.task.kind, order.pool)
+        except ToolRefused as error:
+            self.handle(_refused(order, error, ctx.now()), ctx)
+            return
+        start = attempt_start(order, self._caller, self._children, ctx.self_ref)
         name = f"{index}.{order.key[0]}.{order.key[1]}.{order.key[2]}"
-        self._running[index] = (order, ctx.spawn(start, name, shutdown_s=_STOP_S, record=index))
+        attempt = ctx.spawn(start, name, shutdown_s=_STOP_S, record=index)
+        self._running[index] = (order, attempt)
+        borrow(pool, attempt, order.priority)
+
+
+def _refused(order: Order, error: ToolRefused, now: dt.datetime) -> OutcomeMessage:
+    """Nobody here serves the call."""
+    task, attempt, call = order.key
+    about = {"kind": error.kind, "message": error.message, "retryable": False}
+    return Failed(run=order.call.run, index=order.call.index, task=task, attempt=attempt, call=call, started_at=now, duration_s=0.0, error=about)
 
 
 def _crashed(order: Order, reason: Any) -> OutcomeMessage:

@@ -28,7 +28,16 @@ Item = tuple[str, Any, Any]
 
 class Turn:
     def __init__(
-        self, program: Program, state: State, load: Load, now: dt.datetime, *, chance: float = 0.5, holds_secret: Callable[[bytes], bool] = lambda encoded: False, node: str = "", inline_max_bytes: int = 65_536
+        self,
+        program: Program,
+        state: State,
+        load: Load,
+        now: dt.datetime,
+        *,
+        chance: float = 0.5,
+        holds_secret: Callable[[bytes], bool] = lambda encoded: False,
+        node: str = "",
+        inline_max_bytes: int = 65_536,
     ) -> None:
         self.program = program
         self.state = state

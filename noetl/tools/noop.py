@@ -18,5 +18,5 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True):
     result: Any | UnsetType = UNSET
 
 
-async def run(given: Input, ctx: ToolContext) -> Any:  # noqa: ARG001  every tool is called so
+async def run(given: Input, ctx: ToolContext) -> Any:
     return {} if given.result is UNSET else given.result

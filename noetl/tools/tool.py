@@ -147,7 +147,22 @@ async def _as_it_is(text: str) -> str:
 class ToolContext:
     """What a call may use besides its input."""
 
-    __slots__ = ("args", "base_dirs", "call", "clock", "credentials", "env", "iterator", "log", "memory_bytes", "names", "render", "resources", "sensitive", "timeout_s")
+    __slots__ = (
+        "args",
+        "base_dirs",
+        "call",
+        "clock",
+        "credentials",
+        "env",
+        "iterator",
+        "log",
+        "memory_bytes",
+        "names",
+        "render",
+        "resources",
+        "sensitive",
+        "timeout_s",
+    )
 
     def __init__(
         self,

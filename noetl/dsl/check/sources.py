@@ -6,13 +6,13 @@ import ast
 import warnings
 
 from noetl.dsl.read.reader import Reader
-from noetl.dsl.template import has_template
+from noetl.dsl.template import is_code_template
 
 
 def check_sources(read: Reader) -> None:
     """A warning for each code that is no Python. Code with templates is not looked at: what it will be is not known yet."""
     for source in read.sources:
-        if not isinstance(source.value, str) or has_template(source.value):
+        if not isinstance(source.value, str) or is_code_template(source.value):
             continue
         wrong = _syntax_error(source.value)
         if wrong is not None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from noetl.dsl.problem import Placed, Report, nearest
-from noetl.dsl.template import guard_error, has_template, syntax_error
+from noetl.dsl.template import guard_error, has_template, is_code_template, syntax_error
 from noetl.dsl.tree import Map, Node, Row, Scalar, is_null, plain
 
 _ARTICLES: Final = {Map: "a mapping", Row: "a list", Scalar: "a single value"}
@@ -88,7 +88,7 @@ class Reader:
         """Source text of another language: braces in it may be its own, so that a template that does not parse is only a warning."""
         if python and isinstance(node, Scalar):
             self.sources.append(node)
-        for text in _texts(node):
+        for text in _code_texts(node):
             if (wrong := syntax_error(text.value)) is not None:
                 self.warn(text.place(wrong[1]), f"template: {wrong[0]}; the text is used as it is")
         return plain(node)
@@ -246,13 +246,13 @@ def listed(words: Collection[str]) -> str:
     return f"{', '.join(head)} or {last}" if head else last
 
 
-def _texts(node: Node) -> Iterable[Scalar]:
+def _code_texts(node: Node) -> Iterable[Scalar]:
     if isinstance(node, Scalar):
-        if isinstance(node.value, str) and has_template(node.value):
+        if isinstance(node.value, str) and is_code_template(node.value):
             yield node
     elif isinstance(node, Row):
         for item in node.items:
-            yield from _texts(item)
+            yield from _code_texts(item)
 
 
 def _number(node: Node | None) -> int | float | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import sqlite3
 from collections.abc import Sequence, Set
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from noetl.errors import Fenced, StaleVersion, StoreError
-from noetl.store.log import Append, ExecutionRow
+from noetl.store.log import Append, ExecutionRow, RowChange
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
-_MAX_ROWS: Final = 500
+_MAX_ROWS: Final = 256
 
 _EVENT_COLUMNS: Final = "execution_id, version, first_seq, count, at, shard, body, hash"
 
@@ -40,8 +41,7 @@ def insert_appends(connection: sqlite3.Connection, appends: Sequence[Append]) ->
         else:
             errors[position] = error
     _insert_events(connection, accepted)
-    for append in accepted:
-        _insert_rest(connection, append)
+    _insert_rest(connection, accepted)
     return errors
 
 
@@ -83,62 +83,64 @@ def _heads(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Head
 
 
 def _insert_events(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
-    connection.executemany(
-        f"insert into events ({_EVENT_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  a constant
-        [(a.execution_id, a.version, a.first_seq, a.count, to_micros(a.at), a.shard, a.body, a.hash) for a in appends],
-    )
+    rows = [(a.execution_id, a.version, a.first_seq, a.count, to_micros(a.at), a.shard, a.body, a.hash) for a in appends]
+    _many(connection, f"insert into events ({_EVENT_COLUMNS}) values {{}}", rows)
 
 
-def _insert_rest(connection: sqlite3.Connection, append: Append) -> None:
+def _insert_rest(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
     """What becomes true together with the events."""
-    if append.created is not None:
-        insert_rows(connection, (append.created,))
-    if append.children:
-        insert_rows(connection, append.children)
-    if append.change is not None:
-        change = append.change
-        connection.execute(
-            "update executions set status = ?, started_at = coalesce(?, started_at), ended_at = ?, wake_at = ?, error = ? where id = ?",
-            (
-                change.status,
-                to_micros(change.started_at),
-                to_micros(change.ended_at),
-                to_micros(change.wake_at),
-                change.error,
-                append.execution_id,
-            ),
-        )
-    if append.items:
-        connection.executemany(
-            "insert or replace into loop_items values (?, ?, ?, ?)", [(append.execution_id, item.run, item.index, item.body) for item in append.items]
-        )
-    if append.consumed:
-        connection.executemany("delete from inbox where id = ?", [(id_,) for id_ in append.consumed])
-    if append.inbox:
-        connection.executemany(
-            "insert into inbox (execution_id, kind, body) values (?, ?, ?)", [(row.execution_id, row.kind, row.body) for row in append.inbox]
-        )
+    insert_rows(connection, [row for append in appends for row in (*((append.created,) if append.created is not None else ()), *append.children)])
+    changes = {append.execution_id: append.change for append in appends if append.change is not None}
+    _many(connection, _CHANGE, [(id_, *_change_values(change)) for id_, change in changes.items()])
+    items = [(append.execution_id, item.run, item.index, item.body) for append in appends for item in append.items]
+    _many(connection, "insert or replace into loop_items values {}", items)
+    _many(connection, "delete from inbox where id in (values {})", [(id_,) for append in appends for id_ in append.consumed])
+    messages = [(row.execution_id, row.kind, row.body) for append in appends for row in append.inbox]
+    _many(connection, "insert into inbox (execution_id, kind, body) values {}", messages)
+
+
+_CHANGE: Final = (
+    "with changed (id, status, started_at, ended_at, wake_at, error) as (values {}) update executions set status = changed.status,"
+    " started_at = coalesce(changed.started_at, executions.started_at), ended_at = changed.ended_at, wake_at = changed.wake_at, error = changed.error"
+    " from changed where executions.id = changed.id"
+)
+
+
+def _change_values(change: RowChange) -> tuple[Any, ...]:
+    return change.status, to_micros(change.started_at), to_micros(change.ended_at), to_micros(change.wake_at), change.error
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) -> None:
-    connection.executemany(
-        "insert into executions (id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing",
-        [
-            (
-                row.id,
-                row.root_id,
-                row.parent_id,
-                row.path,
-                row.net,
-                row.shard,
-                row.status,
-                to_micros(row.requested_at),
-                to_micros(row.started_at),
-                to_micros(row.ended_at),
-                to_micros(row.wake_at),
-                row.error,
-            )
-            for row in rows
-        ],
-    )
+    columns = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
+    values = [
+        (
+            row.id,
+            row.root_id,
+            row.parent_id,
+            row.path,
+            row.net,
+            row.shard,
+            row.status,
+            to_micros(row.requested_at),
+            to_micros(row.started_at),
+            to_micros(row.ended_at),
+            to_micros(row.wake_at),
+            row.error,
+        )
+        for row in rows
+    ]
+    _many(connection, f"insert into executions ({columns}) values {{}} on conflict do nothing", values)
+
+
+def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement over all rows, many at a time: each step of a statement gives the interpreter away and has to get it back.
+
+    Rows go in powers of two, so that there are few statements to prepare.
+    """
+    start = 0
+    while start < len(rows):
+        size = min(_MAX_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+        chunk = rows[start : start + size]
+        marks = ", ".join([f"({', '.join('?' * len(chunk[0]))})"] * size)
+        connection.execute(statement.format(marks), tuple(itertools.chain.from_iterable(chunk)))
+        start += size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from noetl.store.logs.sqlite_schema import migrate, version_of
 
 _WAIT_S: Final = 10.0
 """How long a read, or the opening, waits for another process."""
+
+_WEIGHT: Final = 0.2
 
 _HINTS: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: make room, then resume",
@@ -25,9 +28,16 @@ _HINTS: Final = {
 
 
 class Connection(sqlite3.Connection):
-    """Knows its file, for messages. `path` is None in memory."""
+    """Knows its file, for messages, and how long its commits take of late. `path` is None in memory."""
 
     path: Path | None = None
+    commit_s: float = 0.0
+
+    def end_transaction(self) -> None:
+        """Commit."""
+        started = time.perf_counter()
+        self.execute("commit")
+        self.commit_s += (time.perf_counter() - started - self.commit_s) * _WEIGHT
 
 
 def open_writing(path: Path | None, settings: StoreSettings) -> Connection:

@@ -1,6 +1,6 @@
 """The one writer of a SQLite store: appends that wait together become one transaction.
 
-A lone append on a quiet loop and a quick disk is committed inline, which saves two thread switches; when several wait, the disk is slow, or another
+On a quick disk the loop commits appends itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many wait, or another
 process holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
 """
 
@@ -23,7 +23,8 @@ from noetl.store.logs.sqlite_connection import Connection, is_busy, unavailable
 
 _QUICK_S: Final = 0.0005
 """A disk on which commits take longer is waited for by the writer thread, while the loop goes on and gathers the next batch."""
-_WEIGHT: Final = 0.2
+_INLINE_MOST: Final = 256
+"""Appends that the loop commits itself."""
 _LOCK_RETRY_S: Final = 0.002
 _LOCK_RETRY_MAX_S: Final = 0.05
 
@@ -78,8 +79,6 @@ class Writer:
         self._closed: LogUnavailable | None = None
         self._batches: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._commit_s = 0.0
-        """How long a commit takes of late."""
         self._drained: asyncio.Future[None] | None = None
 
     def submit(self, job: Job) -> None:
@@ -115,10 +114,14 @@ class Writer:
         jobs, self._waiting = self._waiting, []
         if self._connection.path is None:
             self._answer(commit(self._connection, jobs, wait_s=0.0))
-        elif len(jobs) == 1 and self._commit_s < _QUICK_S and (outcomes := self._commit_inline(jobs)) is not None:
+        elif self._is_quick(jobs) and (outcomes := self._commit_inline(jobs)) is not None:
             self._answer(outcomes)
         else:
             self._hand_over(jobs)
+
+    def _is_quick(self, jobs: list[Job]) -> bool:
+        """Whether the loop may do it itself. Handing over costs more than a few milliseconds of waiting, for both threads want the interpreter."""
+        return self._connection.commit_s < _QUICK_S and len(jobs) <= _INLINE_MOST and all(isinstance(job, AppendJob) for job in jobs)
 
     def _commit_inline(self, jobs: list[Job]) -> list[Outcome] | None:
         """None when another process is writing: waiting for it is not for the loop."""
@@ -128,13 +131,7 @@ class Writer:
             if is_busy(error):
                 return None
             return [job.tell(unavailable(error, self._connection.path)) for job in jobs]
-        started = time.perf_counter()
-        outcomes = _commit_begun(self._connection, jobs)
-        self._took(time.perf_counter() - started)
-        return outcomes
-
-    def _took(self, seconds: float) -> None:
-        self._commit_s += (seconds - self._commit_s) * _WEIGHT
+        return _commit_begun(self._connection, jobs)
 
     def _hand_over(self, jobs: list[Job]) -> None:
         self._busy = True
@@ -145,13 +142,11 @@ class Writer:
 
     def _work(self) -> None:
         while (jobs := self._batches.get()) is not None:
-            started = time.perf_counter()
             outcomes = commit(self._connection, jobs, wait_s=self._lock_wait_s)
-            self._loop.call_soon_threadsafe(self._committed, outcomes, time.perf_counter() - started)
+            self._loop.call_soon_threadsafe(self._committed, outcomes)
 
-    def _committed(self, outcomes: list[Outcome], seconds: float) -> None:
+    def _committed(self, outcomes: list[Outcome]) -> None:
         self._busy = False
-        self._took(seconds)
         self._answer(outcomes)
         if self._waiting and not self._armed:
             self._armed = True
@@ -201,7 +196,7 @@ def _begin(connection: Connection, wait_s: float) -> None:
 def _commit_begun(connection: Connection, jobs: list[Job]) -> list[Outcome]:
     try:
         outcomes = _carry_out(connection, jobs)
-        connection.execute("commit")
+        connection.end_transaction()
     except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who handed the jobs over
         _give_up(connection)
         told = unavailable(error, connection.path) if isinstance(error, sqlite3.Error) else error

@@ -11,7 +11,7 @@ _SLACK_BYTES: Final = 1_048_576
 """What a frame may hold besides values: the source of the code, the traceback, names."""
 
 
-class FrameTooLarge(Exception):  # noqa: N818  a finding about bytes; the reader decides what it means
+class FrameTooLarge(Exception):
     """The frame is longer than its reader allows."""
 
 

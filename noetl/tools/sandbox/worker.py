@@ -29,7 +29,7 @@ class End(NamedTuple):
     reason: str = ""
 
 
-class NotBegun(Exception):  # noqa: N818  not an error: another worker can have the call
+class NotBegun(Exception):
     """The process ended before it had read the call."""
 
 
