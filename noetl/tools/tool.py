@@ -6,8 +6,8 @@
     async def run(given: Input, ctx: ToolContext) -> Output | Any: ...
 
 The engine renders the task's fields, opens its credentials and converts them to `Input`, so that a tool sees plain typed values. It raises
-`ToolError` for what the outside world refuses; anything else that it raises is reported as a bug of the tool. A tool that is cancelled stops its remote
-work before it lets the cancellation through.
+`ToolError` for what the outside world refuses; anything else that it raises is reported as a bug of the tool. A tool that is cancelled stops its
+remote work before it lets the cancellation through.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Resources:
                 continue
             try:
                 await future.result().close()
-            except Exception as error:  # the others must be closed all the same; raised together below
+            except Exception as error:  # noqa: BLE001  the others must be closed all the same; raised together below
                 failures.append(error)
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)

@@ -15,8 +15,6 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _MAX_ROWS: Final = 256
 
-_EVENT_COLUMNS: Final = "execution_id, version, first_seq, count, at, shard, body, hash"
-
 
 def to_micros(at: dt.datetime | None) -> int | None:
     return None if at is None else (at - _EPOCH) // _MICROSECOND
@@ -84,7 +82,7 @@ def _heads(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Head
 
 def _insert_events(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
     rows = [(a.execution_id, a.version, a.first_seq, a.count, to_micros(a.at), a.shard, a.body, a.hash) for a in appends]
-    _many(connection, f"insert into events ({_EVENT_COLUMNS}) values {{}}", rows)
+    _many(connection, "insert into events (execution_id, version, first_seq, count, at, shard, body, hash) values {}", rows)
 
 
 def _insert_rest(connection: sqlite3.Connection, appends: Sequence[Append]) -> None:
@@ -111,7 +109,6 @@ def _change_values(change: RowChange) -> tuple[Any, ...]:
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) -> None:
-    columns = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
     values = [
         (
             row.id,
@@ -129,7 +126,8 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) ->
         )
         for row in rows
     ]
-    _many(connection, f"insert into executions ({columns}) values {{}} on conflict do nothing", values)
+    columns = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
+    _many(connection, "insert into executions (" + columns + ") values {} on conflict do nothing", values)
 
 
 def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -1,7 +1,7 @@
 """The one writer of a SQLite store: appends that wait together become one transaction.
 
-On a quick disk the loop commits appends itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many wait, or another
-process holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
+On a quick disk the loop commits appends itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many
+appends wait, or another process holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
 """
 
 from __future__ import annotations
