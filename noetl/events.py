@@ -16,9 +16,9 @@ from msgspec import Struct
 from noetl.values import pack_leaf, unpack_leaf
 
 Value = Any
-Boundary = Literal["task", "enter", "call", "exit", "loop"]
+Boundary = Literal["task", "enter", "call", "exit", "loop", "save"]
 """Where rules are read. task: a task's policy after its call. The others are the step's rules: before the first call, after each call, after the
-last, after the loop."""
+last, after the loop. save: no rules, a sink of the pipeline; the rule's position is that of the task."""
 Phase = Literal["pending", "running", "waiting", "completed", "failed", "cancelled"]
 
 

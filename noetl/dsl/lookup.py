@@ -83,12 +83,12 @@ class View(Mapping[str, Any]):
     __repr__ = __str__
 
 
-class Result(View):
-    """A result mapping."""
+class Held(View):
+    """A view of a mapping that is in memory."""
 
     __slots__ = ("_data",)
 
-    def __init__(self, data: dict[str, Any], load: Load) -> None:
+    def __init__(self, data: Mapping[str, Any], load: Load) -> None:
         super().__init__(load)
         self._data = data
 
@@ -97,6 +97,12 @@ class Result(View):
 
     def mapping(self) -> Mapping[str, Any]:
         return self._data
+
+
+class Result(Held):
+    """A result mapping."""
+
+    __slots__ = ()
 
     def look(self, key: Any) -> Any:
         data = self._data
@@ -142,20 +148,10 @@ class LazyResult(View):
         return Result(self._load(self._handle), self._load).look(key)
 
 
-class Folded(View):
+class Folded(Held):
     """A mapping whose keys are looked up without regard to case: HTTP headers."""
 
-    __slots__ = ("_data",)
-
-    def __init__(self, data: dict[str, Any], load: Load) -> None:
-        super().__init__(load)
-        self._data = data
-
-    def plain(self) -> Any:
-        return self._data
-
-    def mapping(self) -> Mapping[str, Any]:
-        return self._data
+    __slots__ = ()
 
     def look(self, key: Any) -> Any:
         if key in self._data or not isinstance(key, str):
@@ -163,20 +159,13 @@ class Folded(View):
         return self._data.get(key.lower(), MISSING)
 
 
-class Results(View):
+class Results(Held):
     """A mapping from names to results: `steps`, or the tasks of a pipeline."""
 
-    __slots__ = ("_data",)
-
-    def __init__(self, data: Mapping[str, Any], load: Load) -> None:
-        super().__init__(load)
-        self._data = data
+    __slots__ = ()
 
     def plain(self) -> Any:
         return dict(self._data)
-
-    def mapping(self) -> Mapping[str, Any]:
-        return self._data
 
     def look(self, key: Any) -> Any:
         return see(self._data[key], self._load) if key in self._data else MISSING

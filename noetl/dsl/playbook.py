@@ -162,6 +162,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
     expects: tuple[str, ...] = ()
     returns: tuple[str, ...] = ()
     workbook: str | None = None
+    sink: bool = False
+    """It stores what the task before it gave. Its own result is nobody's business; its failure fails the step."""
     line: int = 0
     column: int = 0
 

@@ -10,7 +10,6 @@ import msgspec
 
 from noetl.dsl.lookup import MISSING, settle
 from noetl.dsl.template import Renderable
-from noetl.engine.firing import merged_args
 from noetl.engine.order import Order
 from noetl.engine.rules import merged
 from noetl.errors import ToolRefused
@@ -51,11 +50,11 @@ class CallNames(Mapping[str, Any]):
 
 
 def bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:
-    """The inputs of the task: what its workbook declares, the step's, the task's own; later wins."""
+    """The inputs of the task: what its workbook declares, the step's, the task's own; later wins. A null that the author wrote hides nothing."""
     program = order.program
     outer = CallNames(order, order.args)
-    given = {name: render(f"args.{name}", value, outer) for name, value in program.args.items()}
-    given = merged_args(order.args, given)
+    written = {name: value for name, value in program.args.items() if program.task.args[name] is not None or name not in order.args}
+    given = {**order.args, **{name: render(f"args.{name}", value, outer) for name, value in written.items()}}
     declared = {name: render(f"args.{name}", value, outer) for name, value in program.defaults.items() if given.get(name) is None}
     return {**given, **declared}
 

@@ -116,17 +116,19 @@ class FrameDraft(Draft):
     def collect(self, action: Collect) -> None:
         """Gather a value in `ctx`; with `path` the gathered list becomes the step's result as well."""
         value = self.render(compile_raw(action.value if action.path is None else "{{ outcome.data." + action.path + " }}"))
-        patch = _gathered(action, value)
-        before = self.scope.get("ctx")
+        if action.path is None:
+            self._gather(action, value, "ctx")
+            return
+        scope: Scope = "ctx" if self.run.loop is None else "iter"  # each iteration has pages of its own
+        self._gather(action, [] if value is None else value, scope)
+        self.replace_result(self.render(compile_raw(f"{{{{ {scope}.{action.into} }}}}")))
+
+    def _gather(self, action: Collect, value: Any, scope: Scope) -> None:
+        if action.mode == "replace":
+            patch = Patch(scope=scope, key=action.into, value=value)
+        elif action.mode == "extend" or (action.path is not None and isinstance(value, list)):
+            patch = Patch(scope=scope, key=action.into, value=value if isinstance(value, list) else [] if value is None else [value], op="extend")
+        else:
+            patch = Patch(scope=scope, key=action.into, value=value, op="append")
         self.scope.write(patch)
         self.write([patch])
-        if action.path is not None:
-            self.replace_result(patched(before, patch)[action.into])
-
-
-def _gathered(action: Collect, value: Any) -> Patch:
-    if action.mode == "replace":
-        return Patch(scope="ctx", key=action.into, value=value)
-    if action.mode == "extend" or (action.path is not None and isinstance(value, list)):
-        return Patch(scope="ctx", key=action.into, value=value if isinstance(value, list) else [] if value is None else [value], op="extend")
-    return Patch(scope="ctx", key=action.into, value=value, op="append")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from noetl.engine.failure import failure
-from noetl.engine.firing import start
+from noetl.engine.firing import force, start
 from noetl.engine.routing import begin_failure
 from noetl.engine.state import State
 from noetl.engine.turn import Turn
-from noetl.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed, Value
+from noetl.events import ExecutionCancelled, ExecutionCompleted, ExecutionFailed
 
 
 def rest(turn: Turn) -> None:
@@ -39,23 +39,11 @@ def under_way(state: State) -> bool:
 def _wake_or_fail(turn: Turn) -> None:
     """Only tokens are left. `auto` joins that wait for each other: the oldest fires. Anything else will never move."""
     waiting = _by_age(turn.state)
-    for name in waiting:
-        step = turn.program.step(name)
-        if step.step.join == "auto" and step.step.admission is None:
-            _fire_auto(turn, name)
-            return
+    if any(force(turn, name) for name in waiting):
+        return
     if turn.state.failure is None:
         begin_failure(turn, _never(turn, waiting[0]))
     _end(turn)
-
-
-def _fire_auto(turn: Turn, name: str) -> None:
-    places = turn.state.places[name]
-    taken = [(source, places[source][0]) for source in turn.program.inputs(name) if places.get(source)]
-    arguments: dict[str, Value] = {}
-    for _, token in taken:
-        arguments = {**arguments, **token.args}
-    start(turn, turn.program.step(name), taken, arguments)
 
 
 def _by_age(state: State) -> list[str]:

@@ -43,7 +43,7 @@ from noetl.events import (
 )
 from noetl.values import Handle, encode
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Names this code in snapshots. Raise it whenever an event comes to mean something else, or the state gets another shape."""
 
 
@@ -248,9 +248,7 @@ def loop_handle(execution_id: int, run_id: int, loop: LoopState) -> Handle:
 
 def frame_value(frame: Frame) -> Value:
     """What the pipeline gave: the last result that is not null, unless a rule put another in its place."""
-    if frame.replaced:
-        return frame.result
-    return frame.labels.get(frame.last) if frame.last is not None else None
+    return frame.result if frame.replaced else frame.good
 
 
 def frame_result(frame: Frame) -> tuple[Value, dict[str, Value] | None]:
@@ -269,7 +267,7 @@ def _step_failed(state: State, event: StepFailed) -> None:
     run.error = event.error
     if run.loop is None and 0 in run.frames:
         run.frames[0].phase = "failed"
-    run.result = failed_result(event.error, _answer_of(run))
+    run.result = failed_result(event.error, _answer_of(run) if run.loop is None else _loop_result(state, run, run.loop))
     state.results[event.step] = run.result
     step = state.steps[event.step]
     step.status = "failed"
@@ -296,7 +294,8 @@ def failed_result(error: dict[str, Any], answer: Value) -> Value:
 def _routed(state: State, event: StepRouted) -> None:
     run = state.runs.pop(event.run)
     for patch in event.writes:
-        _patch_ctx(state, patch)
+        if patch.scope == "ctx":  # what is written elsewhere ends with the run
+            _patch_ctx(state, patch)
     for token in event.tokens:
         _put(state, token, run.result)
     if run.error is not None and not event.handled:
@@ -329,10 +328,12 @@ def _frame(state: State, event: FrameEvent) -> Frame:
 def _task_scheduled(state: State, event: TaskScheduled) -> None:
     frame = _frame(state, event)
     frame.phase = "attempting"
-    if event.sink is None:
-        frame.task = event.task
-    else:
+    if event.sink is not None:
         frame.sink_task = event.task
+    else:
+        frame.task = event.task
+        if event.attempt == 1 and frame.good is not None:  # a retry has the same task before it
+            frame.prev = frame.good
     frame.attempt = event.attempt
     frame.call = event.call
     frame.due_at = event.due_at
@@ -357,8 +358,7 @@ def _attempt_succeeded(state: State, event: AttemptSucceeded) -> None:
     )
     frame.labels = {**frame.labels, event.task: event.result}
     if event.result is not None:
-        frame.last = event.task
-        frame.prev = event.result
+        frame.good = event.result
 
 
 def _attempt_failed(state: State, event: AttemptFailed) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from noetl.dsl.lookup import Load, not_loaded, whole
 from noetl.engine.draft import Draft
 from noetl.engine.failure import failure, template_failure
 from noetl.engine.loops import advance
@@ -26,12 +27,26 @@ Taken = list[tuple[str, WaitingToken]]
 def fire(turn: Turn, name: str) -> None:
     """Fire a step once if it is enabled, and look again afterwards."""
     taken = enabled(turn, name)
-    if taken is None:
-        return
+    if taken is not None:
+        _fire(turn, name, taken)
+
+
+def force(turn: Turn, name: str) -> bool:
+    """Fire a step whose `auto` join waits for tokens that never come, with those it has. False when it does not wait for that, or is not admitted."""
+    if turn.program.step(name).step.join != "auto" or enabled(turn, name) is not None:
+        return False
+    before = len(turn.events)
+    places = turn.state.places[name]
+    _fire(turn, name, [(source, places[source][0]) for source in turn.program.inputs(name) if places.get(source)])
+    return len(turn.events) > before
+
+
+def _fire(turn: Turn, name: str, taken: Taken) -> None:
     step = turn.program.step(name)
     draft = Draft(turn, turn.scope(step=name))
-    arguments = _token_args(turn, name, taken)
-    if not _admitted(draft, step, arguments):
+    arguments, prev = _token_args(turn, name, taken), _prev(taken)
+    draft.scope.enter(arguments, prev)
+    if not _admitted(draft, step):
         _refuse(turn, step, taken, draft)
         return
     if turn.state.next_run > turn.program.playbook.limits.max_step_runs:
@@ -50,7 +65,7 @@ def enabled(turn: Turn, name: str) -> Taken | None:
     inputs = turn.program.inputs(name)
     join = turn.program.step(name).step.join
     filled = [source for source in inputs if places.get(source)]
-    if join == "any" or len(inputs) < 2:
+    if join == "any" or (len(inputs) < 2 and not isinstance(join, int)):
         source = min(filled, key=lambda source: places[source][0].id)
         return [(source, places[source][0])]
     if join == "all":
@@ -87,18 +102,17 @@ def _token_args(turn: Turn, name: str, taken: Taken) -> dict[str, Value]:
     """The tokens' args, merged in the document order of the arcs: later wins."""
     arguments: dict[str, Value] = {}
     for _, token in sorted(taken, key=lambda pair: turn.program.inputs(name).index(pair[0])):
-        arguments = merged_args(arguments, token.args)
+        arguments = {**arguments, **token.args}
     return arguments
 
 
-def merged_args(base: dict[str, Value], over: dict[str, Value]) -> dict[str, Value]:
-    """A null declares a parameter and hides nothing."""
-    return {**base, **{key: value for key, value in over.items() if value is not None or key not in base}}
+def _prev(taken: Taken) -> Value:
+    """The result of the step whose token came last."""
+    return max((token for _, token in taken), key=lambda token: token.id).value if taken else None
 
 
-def _admitted(draft: Draft, step: StepProgram, arguments: dict[str, Value]) -> bool:
+def _admitted(draft: Draft, step: StepProgram) -> bool:
     """The first rule that holds decides; none: allowed."""
-    draft.scope.bind(args=arguments, **arguments)
     for allow, guard in step.admission:
         if draft.holds(guard, "an admission rule"):
             return allow
@@ -123,16 +137,17 @@ def start(turn: Turn, step: StepProgram, taken: Taken, arguments: dict[str, Valu
     error: dict[str, Any] | None = None
     loop: LoopPlan | None = None
     timeout_s: float | None = None
-    prev = max((token for _, token in taken), key=lambda token: token.id).value if taken else None
     draft = Draft(turn, turn.scope(step=name))
-    draft.scope.enter(arguments, prev)
+    draft.scope.enter(arguments, _prev(taken))
     try:
-        arguments = merged_args({key: turn.keep(draft.render(value)) for key, value in step.args.items()}, arguments)
-        draft.scope.enter(arguments, prev)
+        arguments = {**{key: turn.keep(draft.render(value)) for key, value in step.args.items()}, **arguments}
+        draft.scope.enter(arguments, _prev(taken))
         loop = _loop_plan(draft, step)
         timeout_s = _timeout_s(draft, step)
     except TemplateError as problem:
         error = template_failure(problem, name)
+    if step.step.loop is not None and step.step.loop.mode == "cursor":
+        error = failure("unsupported", "cursor loops have no backend in this version", step=name)
     turn.emit(StepScheduled(step=name, run=run_id, at=turn.now, tokens=tokens, args=arguments, loop=loop, timeout_s=timeout_s, final=final))
     run = turn.state.runs[run_id]
     if error is not None:
@@ -153,7 +168,7 @@ def _loop_plan(draft: Draft, step: StepProgram) -> LoopPlan | None:
     loop = step.step.loop
     if loop is None or step.items is None:
         return None
-    items = elements(draft.render(step.items))
+    items = elements(draft.render(step.items), draft.turn.load)
     total = items.data.length or 0 if isinstance(items, Handle) else len(items)
     in_flight = 1 if loop.mode == "sequential" else int(draft.number(loop.max_in_flight, "max_in_flight", least=1))
     return LoopPlan(
@@ -161,10 +176,10 @@ def _loop_plan(draft: Draft, step: StepProgram) -> LoopPlan | None:
     )
 
 
-def elements(value: Any) -> list[Any] | Handle:
+def elements(value: Any, load: Load = not_loaded) -> list[Any] | Handle:
     """What a loop's `in` goes over: a list as it is, nothing for null, a JSON list in a text, pairs of a mapping, else the value alone."""
     if isinstance(value, Handle):
-        return value
+        return value if value.data.shape == "list" else elements(whole(value, load))
     if value is None:
         return []
     if isinstance(value, list):

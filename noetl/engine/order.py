@@ -72,7 +72,7 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
         wants=wants,
         iterator=step.step.loop.iterator if step.step.loop is not None else None,
         overrides=frame.overrides.get(frame.current_task, {}),
-        output=task.task.output or step.step.output,
+        output=task.task.output or (step.step.output if task.position == step.last else None),
         pool=step.step.pool,
         priority=program.playbook.priority if step.step.priority is None else step.step.priority,
         env=state.env,
@@ -88,6 +88,8 @@ def _task(step: StepProgram, frame: Frame) -> TaskProgram:
     if frame.sink is None:
         return step.by_label[frame.task]
     boundary, rule, action = frame.sink
+    if boundary == "save":
+        return step.tasks[rule]
     rules = step.by_label[frame.task].rules if boundary == "task" else step.rules
     sink = rules[rule].actions[action]
     assert isinstance(sink, Sink)
@@ -103,7 +105,8 @@ def _sink_names(scope: Scope) -> dict[str, Any]:
     """A sink sees the call's result under these names; `data` is also what it stores when its author does not say."""
     outcome = scope.get("outcome")
     data = None if outcome is None else outcome.get("data")
-    return {"result": scope.get("result"), "response": scope.get("response"), "data": data}
+    result = scope.get("result")
+    return {"_prev": result, "result": result, "response": scope.get("response"), "data": data}
 
 
 def _everything(scope: Scope, step: StepProgram, run: Run) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _after_call(draft: FrameDraft, step: StepProgram, verdict: Verdict) -> None:
         case "fail":
             draft.end(located(verdict.error or error or failure("policy", "a rule ended the step"), step.step.name, draft.frame))
         case "go":
-            _next_task(draft, step)
+            _go_on(draft, step, step.by_label[draft.frame.task].position)
         case "jump":
             _jump(draft, step, verdict.to)
         case "leave":
@@ -149,6 +149,9 @@ def _after_sink(draft: FrameDraft, step: StepProgram, boundary: Boundary, positi
     if frame.sink_error is not None:
         draft.end(located(frame.sink_error, step.step.name, frame))
         return
+    if boundary == "save":
+        _go_on(draft, step, position)
+        return
     rules = step.by_label[frame.task].rules if boundary == "task" else step.rules
     verdict = act(draft, step, rules, boundary, position, number + 1)
     match boundary:
@@ -160,21 +163,35 @@ def _after_sink(draft: FrameDraft, step: StepProgram, boundary: Boundary, positi
             _after_call(draft, step, verdict)
 
 
-def _next_task(draft: FrameDraft, step: StepProgram) -> None:
-    following = step.by_label[draft.frame.task].position + 1
-    if following < len(step.tasks):
-        _schedule(draft, step.tasks[following].task.label, call=draft.frame.call)
-    else:
+def _go_on(draft: FrameDraft, step: StepProgram, position: int) -> None:
+    """Run the task behind the one at `position`; behind the last, leave."""
+    following = position + 1
+    if following == len(step.tasks):
         _leave(draft, step)
+        return
+    task = step.tasks[following].task
+    if task.sink:
+        draft.schedule(task.label, attempt=draft.frame.attempt, call=draft.frame.call, sink=("save", following, 0))
+    else:
+        _schedule(draft, task.label, call=draft.frame.call)
 
 
 def _leave(draft: FrameDraft, step: StepProgram) -> None:
     """The pipeline is over: the rules for `step.exit`, unless one has chosen where to go; then the frame ends."""
+    _name_results(draft, step)
     if draft.has_chosen or not step.rules:
         draft.end()
         return
     draft.scope.bind(event={**draft.scope["event"], "name": STEP_EXIT})
     _after_loop(draft, judge(draft, step, step.rules, "exit"))
+
+
+def _name_results(draft: FrameDraft, step: StepProgram) -> None:
+    """A pipeline that is left after its first task has the results by label, too: from the state alone one could not tell that there are more tasks."""
+    frame = draft.frame
+    value = frame_value(frame)
+    if draft.run.loop is None and step.last > 0 and len(frame.labels) == 1 and isinstance(value, dict) and "results" not in value:
+        draft.replace_result({**value, "results": dict(frame.labels)})
 
 
 def _after_loop(draft: FrameDraft, verdict: Verdict) -> None:

@@ -115,6 +115,8 @@ class StepProgram:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.tasks = tuple(TaskProgram(task, position) for position, task in enumerate(step.tasks))
+        self.last = max((program.position for program in self.tasks if not program.task.sink), default=-1)
+        """Position of the task whose result is the step's, if nothing else is said."""
         self.by_label = {program.task.label: program for program in self.tasks}
         self.args = {name: compile_raw(value) for name, value in step.args.items()}
         self.rules = tuple(RuleProgram(rule) for rule in step.rules)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
+from noetl.dsl.lookup import MISSING
 from noetl.engine.draft import Draft
 from noetl.engine.failure import failure, template_failure
 from noetl.engine.pipeline import LOOP_FRAME, fail
@@ -63,17 +66,22 @@ def _scope(turn: Turn, run: Run) -> Any:
     seen = scope.step_result(run.step)
     extra["result"] = seen
     if run.error is None:
-        extra["response"] = seen
+        extra |= {"_prev": seen, "response": seen}
     else:
-        extra["error"] = run.error
-    if frame is None or frame.outcome is None:
-        outcome = Outcome("ok" if run.error is None else "error", run.step, 1, result=run.result, error=run.error)
-        extra["outcome"] = extra["output"] = scope.envelope(outcome)
-    else:  # a shell step's guards read these bare
-        answer = frame.outcome.result if isinstance(frame.outcome.result, dict) else {}
-        extra.update({name: answer[name] for name in ("exit_code", "stdout", "stderr") if name in answer})
+        extra |= {"error": run.error, "response": MISSING}
+    outcome = None if frame is None else frame.outcome
+    extra["outcome"] = extra["output"] = scope.envelope(_outcome_of(run, outcome))
+    answer = outcome.result if outcome is not None and isinstance(outcome.result, dict) else {}
+    extra |= {name: answer[name] for name in ("exit_code", "stdout", "stderr") if name in answer}  # a shell step's guards read these bare
     scope.bind(**extra)
     return scope
+
+
+def _outcome_of(run: Run, last: Outcome | None) -> Outcome:
+    """The outcome of the step: that of its last call, unless there was none, or the step has failed for another reason."""
+    if last is None:
+        return Outcome("ok" if run.error is None else "error", run.step, 1, result=run.result, error=run.error)
+    return last if run.error is None or last.error is not None else msgspec.structs.replace(last, status="error", error=run.error)
 
 
 def _succeeded(draft: Draft, step: StepProgram, run: Run) -> tuple[list[Patch], Targets | None]:

@@ -44,11 +44,14 @@ def judge(draft: FrameDraft, step: StepProgram, rules: Sequence[RuleProgram], bo
     """The first rule that matches, carried out."""
     spent = False
     for position, rule in enumerate(rules):
-        if (boundary in _SPEAKS_OF_EVENTS and not rule.events) or (rule.guard is None and spent) or not _matches(draft, rule, position):
+        if (boundary in _SPEAKS_OF_EVENTS and not rule.events) or (rule.guard is None and spent):
             continue
-        retry = next((action for action in rule.actions if isinstance(action, Retry)), None)
-        if retry is None or retry.spent == "end" or not _is_spent(draft, retry, _counter(draft.frame, boundary, position)):
-            return act(draft, step, rules, boundary, position)
+        with draft.scope.also(**_legacy_names(draft.frame) if rule.legacy else {}):
+            if not draft.holds(rule.guard, f"the guard of rule {position + 1}"):
+                continue
+            retry = next((action for action in rule.actions if isinstance(action, Retry)), None)
+            if retry is None or retry.spent == "end" or not _is_spent(draft, retry, _counter(draft.frame, boundary, position)):
+                return act(draft, step, rules, boundary, position)
         if retry.spent == "fail":
             return FAIL
         spent = True
@@ -108,12 +111,6 @@ def _message(action: Fail) -> Renderable:
     return compile_raw(action.message)
 
 
-def _matches(draft: FrameDraft, rule: RuleProgram, position: int) -> bool:
-    if rule.legacy:
-        draft.scope.bind(**_legacy_names(draft.frame))
-    return draft.holds(rule.guard, f"the guard of rule {position + 1}")
-
-
 def _legacy_names(frame: Frame) -> dict[str, Any]:
     """What the guards of a step's `retry` see: the error is text there."""
     outcome = frame.outcome
@@ -131,10 +128,11 @@ def _legacy_names(frame: Frame) -> dict[str, Any]:
 
 
 def _fail(draft: FrameDraft, message: Any) -> Verdict:
-    """The step fails: in the author's words, else with the call's error."""
-    if isinstance(message, str) and message:
-        return Verdict("fail", error=failure("policy", message))
-    return FAIL if draft.call_error is not None else Verdict("fail", error=failure("policy", "a rule ended the step"))
+    """The step fails, with the call's error if it has one, in the author's words if there are any."""
+    words = message if isinstance(message, str) and message else None
+    if draft.call_error is None:
+        return Verdict("fail", error=failure("policy", words or "a rule ended the step"))
+    return FAIL if words is None else Verdict("fail", error={**draft.call_error, "message": words})
 
 
 def _counter(frame: Frame, boundary: Boundary, position: int) -> str:

@@ -6,12 +6,13 @@ The order is docs/reference/language.md 2.1: pipeline locals and task labels, th
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
-from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
+from noetl.dsl.lookup import MISSING, SELF_NAMES, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
 from noetl.engine.evolve import failed_result, patched
 from noetl.engine.program import Program
@@ -77,10 +78,11 @@ class Envelope(View):
                 return self._meta()
             case _ if key in outcome.helper:
                 return outcome.helper[key]
-        seen = see(outcome.result, self._load)
-        if isinstance(seen, View):
-            return seen.look(key)
-        return seen if key in ("response", "output", "value") else MISSING
+        for seen in (self._data(), see(outcome.result, self._load)):
+            found = seen.look(key) if isinstance(seen, View) else MISSING
+            if found is not MISSING and found is not seen:
+                return found
+        return self if key in SELF_NAMES else MISSING
 
     def _data(self) -> Any:
         seen = see(self._outcome.result, self._load)
@@ -102,7 +104,7 @@ class Envelope(View):
 class Scope(Mapping[str, Any]):
     """One moment's names. `extra` are engine names that only hold at this moment; `writes` are those that are decided but not applied."""
 
-    __slots__ = ("_ctx", "_extra", "_frame", "_iter", "_load", "_local", "_now", "_program", "_run", "_state", "step_name")
+    __slots__ = ("_ctx", "_extra", "_frame", "_iter", "_load", "_local", "_now", "_program", "_run", "_state", "step_name", "workload")
 
     def __init__(
         self,
@@ -127,6 +129,7 @@ class Scope(Mapping[str, Any]):
         self._iter: Mapping[str, Any] = {} if frame is None else frame.iter
         self._local: Mapping[str, Any] = {} if frame is None else frame.local
         self.step_name = run.step if run is not None else step
+        self.workload: Mapping[str, Any] = state.workload
 
     def write(self, patch: Patch) -> None:
         """Let what is read from now on see a write that will be applied later."""
@@ -148,6 +151,16 @@ class Scope(Mapping[str, Any]):
 
     def bind(self, **extra: Any) -> None:
         self._extra = {**self._extra, **extra}
+
+    @contextlib.contextmanager
+    def also(self, **extra: Any) -> Iterator[None]:
+        """Bind further names for a while."""
+        before = self._extra
+        self.bind(**extra)
+        try:
+            yield
+        finally:
+            self._extra = before
 
     def get(self, key: str, default: Any = None) -> Any:
         for level in self._LEVELS:
@@ -205,7 +218,7 @@ class Scope(Mapping[str, Any]):
         return self.step_result(key) if key in self._state.results else MISSING
 
     def _in_workload(self, key: str) -> Any:
-        return self._state.workload.get(key, MISSING)
+        return self.workload.get(key, MISSING)
 
     def _in_spec(self, key: str) -> Any:
         return self._state.spec.get(key, MISSING)
@@ -231,7 +244,7 @@ class Scope(Mapping[str, Any]):
         return (items if isinstance(items, list) else self._load(items))[frame.index]
 
     def _workload(self) -> Any:
-        return self._state.workload
+        return self.workload
 
     def _ctx_view(self) -> Any:
         return self._ctx

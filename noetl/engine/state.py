@@ -33,7 +33,7 @@ class Frame(Struct, omit_defaults=True):
     """One iteration's way through the pipeline. A step without a loop has one, with index 0.
 
     `phase`: attempting: an attempt is running or due; settling: its outcome is to be judged; done; failed. `sink` (boundary, rule, action) is set
-    while the attempt is the sink of that action of a rule, and what follows in the rule waits for it.
+    while the attempt is the sink of that action of a rule, and what follows in the rule waits for it; (save, position, 0) is a sink of the pipeline.
     """
 
     index: int
@@ -49,9 +49,10 @@ class Frame(Struct, omit_defaults=True):
     local: dict[str, Value] = {}
     iter: dict[str, Value] = {}
     labels: dict[str, Value] = {}
-    last: str | None = None
-    """Label of the last task that gave a result that is not null."""
+    good: Value = None
+    """The last result that is not null."""
     prev: Value = None
+    """What the task before the current one gave; at first, the step that sent the token."""
     outcome: Outcome | None = None
     retries: dict[str, int] = {}
     overrides: dict[str, dict[str, Value]] = {}

@@ -25,16 +25,18 @@ def initial_values(turn: Turn) -> tuple[dict[str, Value], dict[str, Value]]:
         if key in payload and not (state.merge and isinstance(defaults[key], dict) and isinstance(payload[key], dict)):
             known[key] = payload[key]
             continue
-        scope = turn.scope(extra={"workload": known, **known})
+        scope = turn.scope()
+        scope.workload = known
         try:
             value = compile_raw(defaults[key]).render(scope, turn.load)
         except TemplateError as error:
             error.path = key if error.path is None else f"{key}.{error.path}"
             raise
         known[key] = merged({key: value}, {key: payload[key]})[key] if key in payload else value
-    workload = {key: turn.keep(value) for key, value in known.items()}
-    spec = compile_raw(playbook.spec).render(turn.scope(extra={"workload": known, **known}), turn.load)
-    return workload, spec
+    scope = turn.scope()
+    scope.workload = known
+    spec = compile_raw(playbook.spec).render(scope, turn.load)
+    return {key: turn.keep(value) for key, value in known.items()}, spec
 
 
 def in_order(defaults: Mapping[str, Any]) -> list[str]:

@@ -287,7 +287,7 @@ def test_declared_args_are_defaults_under_those_of_the_step_and_the_call() -> No
     assert fixture_step("dialects/workbook.yaml", "start").args == {"user": "ann", "factor": 9}
     assert score.args == {}
     assert (first.args, first.defaults) == ({"name": "Bo"}, {"name": "world"})
-    assert (greet.args, greet.defaults) == ({}, {"name": "world"})
+    assert (greet.args, greet.defaults) == ({"name": None}, {"name": "world"})
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from noetl.dsl.kinds import HTTP_BODIES
 from noetl.dsl.playbook import Task
 from noetl.dsl.read.policy import Pipeline
@@ -27,9 +29,16 @@ def read_sinks(scope: StepScope, node: Node, taken: Iterable[str], data: str | N
         made = None if task is None else expanded(scope, task)
         if made is None:
             continue
+        _warn_of_policy(scope.read, made.node)
         label = _free(labels)
         labels.add(label)
-        yield read_task(scope, _with_data(made.node, data), Pipeline((label,)), made.workbook, made.declared)
+        yield replace(read_task(scope, _with_data(made.node, data), Pipeline((label,)), made.workbook, made.declared), sink=True)
+
+
+def _warn_of_policy(read: Reader, task: Map) -> None:
+    spec = task.get("spec")
+    if isinstance(spec, Map) and "policy" in spec:
+        read.warn(spec.entries["policy"], "the policy of a sink has no effect: its failure fails the step", key="policy")
 
 
 def _with_data(task: Map, data: str | None) -> Map:

@@ -108,6 +108,12 @@ def _change_values(change: RowChange) -> tuple[Any, ...]:
     return change.status, to_micros(change.started_at), to_micros(change.ended_at), to_micros(change.wake_at), change.error
 
 
+_NEW_ROW: Final = (
+    "insert into executions (id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error) values {}"
+    " on conflict do nothing"
+)
+
+
 def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) -> None:
     values = [
         (
@@ -126,8 +132,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) ->
         )
         for row in rows
     ]
-    columns = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
-    _many(connection, "insert into executions (" + columns + ") values {} on conflict do nothing", values)
+    _many(connection, _NEW_ROW, values)
 
 
 def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
