@@ -328,6 +328,9 @@ SAME_KINDS: Final[Mapping[str, str]] = {
 }
 """Other names of kinds."""
 
+LOADED_KIND: Final = "workbook"
+"""The kind that is no tool: what it calls stands in its place once the playbook is loaded."""
+
 SQL_KINDS: Final = frozenset({"postgres", "duckdb", "snowflake", "clickhouse", "ducklake"})
 
 COMMON_FIELDS: Final[Mapping[str, str]] = {

@@ -144,7 +144,7 @@ class Caller:
     async def _done(self, order: Order, answer: Any, hold: Hold) -> Outcome:
         value = answer if isinstance(answer, Handle) else to_plain(_as_data(answer))
         helper = _helper(order.program.task.kind, value)
-        check_returned(order, value if not isinstance(value, Handle) else value.summary())
+        check_returned(order, await _top_level(value, order, hold))
         kept = await self._keep(value, order.output, hold)
         return kept if isinstance(kept, Refused) else Done(kept, helper)
 
@@ -227,6 +227,13 @@ def _number(value: Any, field: str) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         raise TemplateError(f"{field} must be a number, not {value!r}") from None
+
+
+async def _top_level(value: Any, order: Order, hold: Hold) -> Any:
+    """What has the value's keys."""
+    if not order.program.task.returns or not isinstance(value, Handle):
+        return value
+    return await hold.fetch(value) if value.data.names is None else dict.fromkeys(value.data.names)
 
 
 def _as_data(answer: Any) -> Any:

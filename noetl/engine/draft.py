@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
+from noetl.dsl.lookup import whole
 from noetl.dsl.playbook import Collect
 from noetl.dsl.template import Renderable, compile_raw, holds
-from noetl.engine.evolve import patched
+from noetl.engine.evolve import patched, value_at
 from noetl.engine.failure import Error
 from noetl.engine.program import WriteProgram
 from noetl.engine.scope import Scope
@@ -16,6 +17,7 @@ from noetl.engine.state import Frame, Run
 from noetl.engine.turn import Turn
 from noetl.errors import TemplateError
 from noetl.events import AnyEvent, Patch, TargetsChosen, TaskScheduled, Value, WarningRaised, Written
+from noetl.values import Handle
 
 
 class Draft:
@@ -114,21 +116,36 @@ class FrameDraft(Draft):
         self.events.append(TaskScheduled(step=self.run.step, run=self.run.id, index=self.frame.index, task=task, **more))
 
     def collect(self, action: Collect) -> None:
-        """Gather a value in `ctx`; with `path` the gathered list becomes the step's result as well."""
-        value = self.render(compile_raw(action.value if action.path is None else "{{ outcome.data." + action.path + " }}"))
+        """Gather a value in `ctx`. What is gathered from a `path` becomes the result as well; each iteration of a loop gathers that for itself."""
         if action.path is None:
-            self._gather(action, value, "ctx")
+            self._gather("ctx", action, self._whole(self.render(compile_raw(action.value))))
             return
-        scope: Scope = "ctx" if self.run.loop is None else "iter"  # each iteration has pages of its own
-        self._gather(action, [] if value is None else value, scope)
-        self.replace_result(self.render(compile_raw(f"{{{{ {scope}.{action.into} }}}}")))
+        page = self._whole(self.render(compile_raw("{{ outcome.data." + action.path + " }}")))
+        scope: Literal["ctx", "iter"] = "ctx" if self.run.loop is None else "iter"
+        self._gather(scope, action, [] if page is None else page)
+        self.replace_result(value_at(self.scope[scope], action.into))
 
-    def _gather(self, action: Collect, value: Any, scope: Scope) -> None:
+    def _gather(self, scope: Literal["ctx", "iter"], action: Collect, value: Value) -> None:
+        before = value_at(self.scope[scope], action.into)
+        kept = self.turn.keep(value)
         if action.mode == "replace":
-            patch = Patch(scope=scope, key=action.into, value=value)
-        elif action.mode == "extend" or (action.path is not None and isinstance(value, list)):
-            patch = Patch(scope=scope, key=action.into, value=value if isinstance(value, list) else [] if value is None else [value], op="extend")
+            patch = Patch(scope=scope, key=action.into, value=kept)
+        elif isinstance(kept, Handle) or isinstance(before, Handle):  # too large for the log, or already elsewhere: written as a whole
+            patch = Patch(scope=scope, key=action.into, value=self.turn.keep(_joined(action, self._whole(before), value)))
         else:
-            patch = Patch(scope=scope, key=action.into, value=value, op="append")
+            patch = Patch(scope=scope, key=action.into, value=value, op=_operation(action, value))
         self.scope.write(patch)
         self.write([patch])
+
+    def _whole(self, value: Value) -> Value:
+        return whole(value, self.turn.load)
+
+
+def _operation(action: Collect, value: Value) -> Literal["append", "extend"]:
+    """With a `path` lists are joined, whatever the mode."""
+    return "extend" if action.mode == "extend" or (action.path is not None and isinstance(value, list)) else "append"
+
+
+def _joined(action: Collect, before: Value, value: Value) -> Value:
+    patch = Patch(scope="ctx", key="all", value=value, op=_operation(action, value))
+    return patched({"all": before}, patch)["all"]

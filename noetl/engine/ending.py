@@ -55,8 +55,10 @@ def _by_age(state: State) -> list[str]:
 def _never(turn: Turn, name: str) -> dict[str, Any]:
     step = turn.program.step(name).step
     if step.join not in ("auto", "any"):
-        missing = [source for source in turn.program.inputs(name) if not turn.state.places[name].get(source)]
-        return failure("policy", f"join '{name}' never completed: no token from {', '.join(missing) or 'enough places'}", step=name)
+        sources = turn.program.inputs(name)
+        missing = [source for source in sources if not turn.state.places[name].get(source)]
+        why = f"no token from {', '.join(missing)}" if missing else f"it takes {step.join}, and only {len(sources)} can come"
+        return failure("policy", f"join '{name}' never completed: {why}", step=name)
     return failure("policy", f"step '{name}' was never admitted", step=name)
 
 

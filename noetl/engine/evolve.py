@@ -434,8 +434,17 @@ def patched(data: Mapping[str, Value], patch: Patch) -> dict[str, Value]:
     if patch.op == "set":
         return {**data, patch.key: patch.value}
     gathered = list(before) if isinstance(before, list) else [] if before is None else [before]
-    added = patch.value if patch.op == "extend" and isinstance(patch.value, list) else [patch.value]
-    return {**data, patch.key: gathered + added}
+    added = patch.value if isinstance(patch.value, list) else [] if patch.value is None else [patch.value]
+    return {**data, patch.key: gathered + (added if patch.op == "extend" else [patch.value])}
+
+
+def value_at(data: Mapping[str, Value], key: str) -> Value:
+    """What `patched` would write over."""
+    head, _, rest = key.partition(".")
+    if not rest or key in data:
+        return data.get(key)
+    inner = data.get(head)
+    return value_at(inner, rest) if isinstance(inner, dict) else None
 
 
 def _targets_chosen(state: State, event: TargetsChosen) -> None:

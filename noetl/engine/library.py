@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from noetl.dsl.kinds import LOADED_KIND, canonical_kind
 from noetl.dsl.load import load
 from noetl.dsl.net import compile_net, decode_net, encode_net, net_hash
 from noetl.dsl.playbook import Playbook
@@ -60,12 +61,15 @@ class Library:
         Raises:
             NotFound: no such playbook; says where was looked.
             Invalid: it has errors.
+            PlaybookError: it requires what is not here.
         """
         file = await asyncio.to_thread(find_file, path, self._roots, relative_to)
         if file is None:
             folders = ", ".join(str(folder) for folder in _folders(self._roots, relative_to))
             raise NotFound(f"there is no playbook '{path}' (looked in {folders})")
-        return await self.load(file)
+        found = await self.load(file)
+        check_requirements(found.program.playbook)
+        return found
 
     async def load(self, file: Path) -> Found:
         """Raises `NotFound`, `Invalid`."""
@@ -132,7 +136,7 @@ def compile_text(text: str, file: Path) -> Found:
 def check_requirements(playbook: Playbook) -> None:
     """Raises `PlaybookError` when the playbook requires tool kinds that are not here."""
     wanted = playbook.requires.get("tools") or ()
-    missing = [kind for kind in wanted if kind not in BUILT]
+    missing = [kind for kind in wanted if canonical_kind(str(kind)) not in (*BUILT, LOADED_KIND)]
     if missing:
         raise PlaybookError(f"the playbook requires tool kinds that are not available here: {', '.join(missing)}", path="executor.requires.tools")
 
@@ -147,12 +151,31 @@ def catalog_path(file: Path) -> str:
 
 
 def find_file(path: str, roots: Sequence[Path], relative_to: Path | None = None) -> Path | None:
-    """The file of a playbook: `a/b` may be a/b, a/b.yaml, or a/b/b.yaml, below the caller's folder or a root."""
+    """The file of a playbook: `a/b` may be a/b, a/b.yaml, or a/b/b.yaml, below the caller's folder or a root; else the one that says it has that
+    catalog path."""
     for folder in _folders(roots, relative_to):
         for candidate in _candidates(folder, path):
             if candidate.is_file():
                 return candidate
-    return None
+    return next((file for file in _neighbours(roots, relative_to) if _has_path(file, path.strip("/"))), None)
+
+
+def _neighbours(roots: Sequence[Path], relative_to: Path | None) -> Iterator[Path]:
+    """Files beside the caller, and all files below the roots."""
+    for pattern in ("*.yaml", "*.yml"):
+        if relative_to is not None:
+            yield from sorted(relative_to.glob(pattern))
+        for root in roots:
+            yield from sorted(root.rglob(pattern))
+
+
+def _has_path(file: Path, wanted: str) -> bool:
+    """Whether it is a playbook with this catalog path. One that can't be read has none."""
+    try:
+        text = read_playbook(file)
+        return wanted in text and compile_text(text, file).path == wanted
+    except (Invalid, NotFound):
+        return False
 
 
 def _folders(roots: Sequence[Path], relative_to: Path | None) -> Iterator[Path]:

@@ -187,7 +187,7 @@ def _leave(draft: FrameDraft, step: StepProgram) -> None:
 
 
 def _name_results(draft: FrameDraft, step: StepProgram) -> None:
-    """A pipeline that is left after its first task has the results by label, too: from the state alone one could not tell that there are more tasks."""
+    """A pipeline that is left after its first task has the results by label, too: from the state alone one can't tell that there are more tasks."""
     frame = draft.frame
     value = frame_value(frame)
     if draft.run.loop is None and step.last > 0 and len(frame.labels) == 1 and isinstance(value, dict) and "results" not in value:

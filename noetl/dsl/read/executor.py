@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from noetl.dsl.kinds import KINDS, SAME_KINDS, canonical_kind
+from noetl.dsl.kinds import KINDS, LOADED_KIND, SAME_KINDS, canonical_kind
 from noetl.dsl.playbook import Limits
 from noetl.dsl.problem import nearest
 from noetl.dsl.read.reader import Mention, Reader
@@ -87,6 +87,6 @@ def _requires(read: Reader, node: Node | None, tools: frozenset[str] | None) -> 
             read.mistyped(item, "tools", "a list of tool kinds")
         elif kind is None:
             read.warn(item, f"unknown tool kind '{word(item)}'", key="tools", hint=nearest(word(item), (*KINDS, *SAME_KINDS)))
-        elif tools is not None and kind not in tools:
+        elif tools is not None and kind not in (*tools, LOADED_KIND):
             read.warn(item, f"tool kind '{word(item)}' is not available here: a run fails", key="tools")
     return dict(plain(requires))
