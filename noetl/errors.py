@@ -58,7 +58,12 @@ class UnknownTool(PlaybookError):
 
 
 class TemplateError(PlaybookError):
-    """A template does not parse or could not be rendered."""
+    """A template does not parse or could not be rendered. When it was rendered, `path` is the place inside of what was rendered."""
+
+    def within(self, place: str) -> None:
+        """Say where what was rendered stands."""
+        below = self.path or ""
+        self.path = f"{place}.{below}" if below and not below.startswith("[") else place + below
 
 
 class ToolError(NoetlError):

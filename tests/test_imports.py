@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "noetl"
-GROUND = {"errors", "ids", "clock", "values", "blobs", "events", "probe", "settings"}
+GROUND = {"errors", "ids", "clock", "values", "blobs", "events", "probe", "settings", "machine"}
 MAY_IMPORT: dict[str, set[str]] = {
     "dsl": set(),
     "store": set(),

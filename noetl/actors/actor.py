@@ -191,6 +191,10 @@ class Context(Generic[M]):
     def probe(self) -> Probe:
         return self._cell.runtime.probe
 
+    def others_are_ready(self) -> bool:
+        """Whether actors wait for their turn."""
+        return self._cell.runtime.is_busy()
+
     def now(self) -> dt.datetime:
         return self._cell.runtime.clock.now()
 

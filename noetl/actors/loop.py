@@ -67,6 +67,9 @@ class Runtime:
             self._armed = True
             self.loop.call_soon(self._pump)
 
+    def is_busy(self) -> bool:
+        return bool(self._ready)
+
     def take_deque(self) -> deque[Any]:
         return self._spare.pop() if self._spare else deque()
 

@@ -70,8 +70,8 @@ class Feed:
         match happening:
             case ExecutionAdvanced() if happening.execution_id == self._execution_id:
                 self._advanced(happening)
-            case LineLogged(line=line):
-                self._screen.note(prefixed(line))
+            case LineLogged(execution_id, line):
+                self._screen.note(prefixed(line, None if execution_id == self._execution_id else execution_id))
             case LogLost(reason):
                 self._screen.note(f"warning: what the code prints is kept no longer: {reason}")
             case _ if self._verbose:
@@ -163,8 +163,10 @@ def _row(line: StepLine, now: dt.datetime) -> tuple[Any, ...]:
     return Text(line.status, style=_STYLES.get(line.status, "")), line.name, runs, f"{line.duration_s(now):7.2f} s", bar, about, note
 
 
-def prefixed(line: LogLine) -> str:
-    return f"[{line.step}] {line.text}" if line.stream != "warning" else f"[{line.step}] warning: {line.text}"
+def prefixed(line: LogLine, child: int | None = None) -> str:
+    """A line as it is shown: with its step, and where a sub-playbook has printed it with that execution's id."""
+    place = line.step if child is None else f"{child} {line.step}"
+    return f"[{place}] {'warning: ' if line.stream == 'warning' else ''}{line.text}"
 
 
 def _of_runtime(happening: Happening) -> str | None:

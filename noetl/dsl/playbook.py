@@ -72,9 +72,9 @@ class Retry(Action, frozen=True):
     """Run the task again.
 
     The n-th retry (from 1) waits `delay` (`backoff` none or fixed), `delay * n` (linear) or `delay * factor ** (n - 1)` (exponential) seconds, at
-    most `max_delay`. `attempts` counts all tries including the first; None is no bound but the execution's limits. `overrides` are merged over the
-    task's fields and stay for later calls of the run. `spent` says what happens when the attempts are used up: `pass`: the rule no longer matches;
-    `fail`: the step fails; `end`: the task ends with what it has.
+    most `max_delay`. `attempts` counts all tries including the first; None: after a success no bound but the execution's limits, after an error
+    three. `overrides` are merged over the task's fields and stay for later calls of the run. `spent` says what happens when the attempts are used
+    up: `pass`: the rule no longer matches; `end`: the pipeline ends, after an error with it, after a success with what it has.
     """
 
     attempts: Raw = 3
@@ -84,7 +84,7 @@ class Retry(Action, frozen=True):
     max_delay: Raw = 60
     jitter: bool = False
     overrides: dict[str, Raw] = {}
-    spent: Literal["pass", "fail", "end"] = "pass"
+    spent: Literal["pass", "end"] = "pass"
 
 
 class Continue(Action, frozen=True):

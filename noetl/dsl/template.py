@@ -98,7 +98,7 @@ class Tree:
             try:
                 rendered[name] = value.render(names, load)
             except TemplateError as error:
-                error.path = name if error.path is None else f"{name}.{error.path}"
+                error.within(name)
                 raise
         return rendered
 
@@ -117,8 +117,7 @@ class Row:
             try:
                 rendered.append(item.render(names, load))
             except TemplateError as error:
-                place = f"[{len(rendered)}]"
-                error.path = place if error.path is None else f"{place}.{error.path}"
+                error.within(f"[{len(rendered)}]")
                 raise
         return rendered
 

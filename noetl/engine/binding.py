@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from noetl.dsl.lookup import MISSING, settle
-from noetl.dsl.template import Renderable
+from noetl.dsl.template import Renderable, compile_text
 from noetl.engine.order import Order
 from noetl.engine.rules import merged
 from noetl.errors import ToolRefused
@@ -53,8 +53,10 @@ def bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]
     """The inputs of the task: what its workbook declares, the step's, the task's own; later wins. A null that the author wrote hides nothing."""
     program = order.program
     outer = CallNames(order, order.args)
-    written = {name: value for name, value in program.args.items() if program.task.args[name] is not None or name not in order.args}
-    given = {**order.args, **{name: render(f"args.{name}", value, outer) for name, value in written.items()}}
+    given = dict(order.args)
+    for name, value in program.args.items():
+        if not program.declares(name, order.args):
+            given[str(render("args", compile_text(name), outer))] = render(f"args.{name}", value, outer)
     declared = {name: render(f"args.{name}", value, outer) for name, value in program.defaults.items() if given.get(name) is None}
     return {**given, **declared}
 

@@ -18,7 +18,7 @@ from noetl.dsl.template import Renderable, compile_text
 from noetl.engine.binding import CallNames, bound_args, check_expected, check_returned, rendered_fields, to_input, with_sink_data
 from noetl.engine.cache import Hold, ValueCache
 from noetl.engine.credentials import Credentials
-from noetl.engine.failure import Error, failure
+from noetl.engine.failure import Error, failure, unrendered
 from noetl.engine.order import Order
 from noetl.errors import LogUnavailable, NotFound, TemplateError, ToolError, ToolTimeout
 from noetl.settings import Settings
@@ -79,7 +79,7 @@ class Caller:
             with self._cache.hold() as hold:
                 return await self._call(order, hold)
         except TemplateError as error:
-            return self._hidden(failure("template", error.message if error.path is None else f"{error.path}: {error.message}", field=error.path))
+            return self._hidden(unrendered(error))
         except NotFound as error:
             return self._hidden(failure("not_found", str(error)))
         except LogUnavailable as error:
@@ -195,7 +195,7 @@ def _renderer(hold: Hold) -> Callable[[str, Renderable, CallNames], Any]:
         try:
             return value.render(names, hold.load)
         except TemplateError as error:
-            error.path = field if error.path is None else f"{field}.{error.path}"
+            error.within(field)
             raise
 
     return render

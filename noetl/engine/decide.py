@@ -161,7 +161,7 @@ def _start(turn: Turn) -> None:
     try:
         workload, spec = initial_values(turn)
     except TemplateError as error:
-        turn.emit(ExecutionFailed(at=turn.now, error=template_failure(error, "", "workload")))
+        turn.emit(ExecutionFailed(at=turn.now, error=template_failure(error, "")))
         return
     ctx = {key: workload[key] for key in playbook.vars}
     turn.emit(ExecutionStarted(entry=playbook.entry, workload=workload, spec=spec, ctx=ctx))

@@ -33,8 +33,13 @@ class Draft:
     def emit(self) -> None:
         self.turn.emit_all(self.events)
 
-    def render(self, value: Renderable) -> Any:
-        return value.render(self.scope, self.turn.load)
+    def render(self, value: Renderable, place: str = "") -> Any:
+        """`place` is how an error calls it."""
+        try:
+            return value.render(self.scope, self.turn.load)
+        except TemplateError as error:
+            error.within(place)
+            raise
 
     def holds(self, guard: Renderable | None, what: str) -> bool:
         """Whether a guard is true; one that can't be evaluated is false, and a warning. No guard is true."""
@@ -51,18 +56,25 @@ class Draft:
 
     def writes(self, writes: Iterable[WriteProgram]) -> list[Patch]:
         """Render all values of one `set`, then let the scope see them."""
-        patches = [Patch(scope=write.scope, key=write.key, value=self.turn.keep(self.render(write.value))) for write in writes]
+        patches = [
+            Patch(
+                scope=write.scope,
+                key=str(self.render(write.key, write.name)),
+                value=self.turn.keep(self.render(write.value, f"set.{write.name}")),
+            )
+            for write in writes
+        ]
         for patch in patches:
             self.scope.write(patch)
         return patches
 
     def args(self, args: Renderable) -> dict[str, Value]:
-        rendered: dict[str, Value] = self.render(args)
+        rendered: dict[str, Value] = self.render(args, "args")
         return {key: self.turn.keep(value) for key, value in rendered.items()}
 
     def number(self, value: Any, name: str, *, least: float = -math.inf) -> float:
         """The number that a raw value renders to. Raises `TemplateError` that says what it is for."""
-        rendered = self.render(compile_raw(value))
+        rendered = self.render(compile_raw(value), name)
         try:
             number = float(rendered)
         except (TypeError, ValueError):
@@ -118,9 +130,9 @@ class FrameDraft(Draft):
     def collect(self, action: Collect) -> None:
         """Gather a value in `ctx`. What is gathered from a `path` becomes the result as well; each iteration of a loop gathers that for itself."""
         if action.path is None:
-            self._gather("ctx", action, self._whole(self.render(compile_raw(action.value))))
+            self._gather("ctx", action, self._whole(self.render(compile_raw(action.value), "collect.from")))
             return
-        page = self._whole(self.render(compile_raw("{{ outcome.data." + action.path + " }}")))
+        page = self._whole(self.render(compile_raw("{{ outcome.data." + action.path + " }}"), "collect.path"))
         scope: Literal["ctx", "iter"] = "ctx" if self.run.loop is None else "iter"
         self._gather(scope, action, [] if page is None else page)
         self.replace_result(value_at(self.scope[scope], action.into))

@@ -14,11 +14,14 @@ def failure(kind: str, message: str, **more: Any) -> Error:
     return {"kind": kind, "message": message, "retryable": False, **more}
 
 
-def template_failure(error: TemplateError, step: str, field: str | None = None) -> Error:
+def template_failure(error: TemplateError, step: str) -> Error:
     """Names the field and the expression."""
-    place = error.path if field is None else field if error.path is None else f"{field}.{error.path}"
-    message = error.message if place is None else f"{place}: {error.message}"
-    return failure("template", message, step=step, field=place)
+    return {**unrendered(error), "step": step}
+
+
+def unrendered(error: TemplateError) -> Error:
+    message = error.message if error.path is None else f"{error.path}: {error.message}"
+    return failure("template", message, field=error.path)
 
 
 def located(error: Error, step: str, frame: Frame) -> Error:

@@ -140,7 +140,7 @@ def start(turn: Turn, step: StepProgram, taken: Taken, arguments: dict[str, Valu
     draft = Draft(turn, turn.scope(step=name))
     draft.scope.enter(arguments, _prev(taken))
     try:
-        arguments = {**{key: turn.keep(draft.render(value)) for key, value in step.args.items()}, **arguments}
+        arguments = {**draft.args(step.args), **arguments}
         draft.scope.enter(arguments, _prev(taken))
         loop = _loop_plan(draft, step)
         timeout_s = _timeout_s(draft, step)
@@ -168,7 +168,7 @@ def _loop_plan(draft: Draft, step: StepProgram) -> LoopPlan | None:
     loop = step.step.loop
     if loop is None or step.items is None:
         return None
-    items = elements(draft.render(step.items), draft.turn.load)
+    items = elements(draft.render(step.items, "loop.in"), draft.turn.load)
     total = items.data.length or 0 if isinstance(items, Handle) else len(items)
     in_flight = 1 if loop.mode == "sequential" else int(draft.number(loop.max_in_flight, "max_in_flight", least=1))
     return LoopPlan(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
+from noetl.engine.boundary import CALL_DONE, CALL_ERROR, LOOP_DONE, STEP_ENTER, STEP_EXIT, EventName
 from noetl.engine.draft import FrameDraft
 from noetl.engine.evolve import frame_value
 from noetl.engine.failure import Error, failure, located, template_failure
 from noetl.engine.program import StepProgram
 from noetl.engine.rules import GO, Verdict, act, counts_for, judge
-from noetl.engine.scope import CALL_DONE, CALL_ERROR, LOOP_DONE, STEP_ENTER, STEP_EXIT, EventName
 from noetl.engine.state import Frame, Run
 from noetl.engine.turn import Turn
 from noetl.errors import TemplateError
@@ -76,7 +78,12 @@ def _draft(turn: Turn, run: Run, frame: Frame, event: EventName) -> FrameDraft:
         "status": "running" if outcome is None else outcome.status,
         "payload": None if outcome is None else outcome.result,
     }
-    return FrameDraft(turn, turn.scope(run=run, frame=frame, extra={"event": named}), run, frame)
+    scope = turn.scope(run=run, frame=frame, extra={"event": named})
+    if outcome is not None:
+        task = turn.program.step(run.step).by_label[frame.task]
+        if args := {name: value for name, value in task.args.items() if not task.declares(name, run.args)}:
+            scope.with_task_args(args, turn.scope(run=run, frame=msgspec.structs.replace(frame, outcome=None)))
+    return FrameDraft(turn, scope, run, frame)
 
 
 def _carry_out(draft: FrameDraft, step: StepProgram, work: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from noetl.dsl.net import START, Net, reach_sets
 from noetl.dsl.playbook import Action, Admission, Arc, Emit, Raw, Rule, Sink, Step, Target, Task, Write
-from noetl.dsl.template import Renderable, compile_code, compile_guard, compile_raw, guard_names, guard_paths, names
+from noetl.dsl.template import Renderable, compile_code, compile_guard, compile_raw, compile_text, guard_names, guard_paths, names
 
 FAILURE_NAMES: Final = frozenset({"event", "error", "outcome", "output"})
 _STEP_FAILURE_KEYS: Final = frozenset({"status", "status_code", "error"})
@@ -21,11 +21,14 @@ ExtraNames = Callable[[str, Mapping[str, Any]], frozenset[str] | None]
 
 
 class WriteProgram:
-    __slots__ = ("key", "scope", "value")
+    """`name` is how messages call it."""
+
+    __slots__ = ("key", "name", "scope", "value")
 
     def __init__(self, write: Write) -> None:
         self.scope = write.scope
-        self.key = write.key
+        self.name = f"{write.scope}.{write.key}"
+        self.key = compile_text(write.key)
         self.value = compile_raw(write.value)
 
 
@@ -86,6 +89,10 @@ class TaskProgram:
             self._wants = extra_names(self.task.kind, self.task.fields)
         return self._wants  # type: ignore[return-value]  # asked by now
 
+    def declares(self, name: str, given: Mapping[str, Any]) -> bool:
+        """Whether an input is declared only: a null that the author wrote hides nothing that is given."""
+        return self.task.args[name] is None and name in given
+
     @functools.cached_property
     def args(self) -> dict[str, Renderable]:
         return {name: compile_raw(value) for name, value in self.task.args.items()}
@@ -118,7 +125,7 @@ class StepProgram:
         self.last = max((program.position for program in self.tasks if not program.task.sink), default=-1)
         """Position of the task whose result is the step's, if nothing else is said."""
         self.by_label = {program.task.label: program for program in self.tasks}
-        self.args = {name: compile_raw(value) for name, value in step.args.items()}
+        self.args = compile_raw(step.args)
         self.rules = tuple(RuleProgram(rule) for rule in step.rules)
         self.answers_events = any(rule.events for rule in self.rules)
         self.writes = tuple(WriteProgram(write) for write in step.set)

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from noetl.dsl.lookup import MISSING
+from noetl.engine.boundary import LOOP_DONE_ARCS, STEP_DONE_ARCS, STEP_FAILED_ARCS
 from noetl.engine.draft import Draft
 from noetl.engine.failure import failure, template_failure
 from noetl.engine.pipeline import LOOP_FRAME, fail
 from noetl.engine.program import ArcProgram, StepProgram
-from noetl.engine.scope import LOOP_DONE_ARCS, STEP_DONE_ARCS, STEP_FAILED_ARCS
 from noetl.engine.state import Outcome, Run
 from noetl.engine.turn import Turn
 from noetl.errors import TemplateError

@@ -52,8 +52,6 @@ def judge(draft: FrameDraft, step: StepProgram, rules: Sequence[RuleProgram], bo
             retry = next((action for action in rule.actions if isinstance(action, Retry)), None)
             if retry is None or retry.spent == "end" or not _is_spent(draft, retry, _counter(draft.frame, boundary, position)):
                 return act(draft, step, rules, boundary, position)
-        if retry.spent == "fail":
-            return FAIL
         spent = True
     if not spent:
         return NONE
@@ -72,7 +70,7 @@ def act(draft: FrameDraft, step: StepProgram, rules: Sequence[RuleProgram], boun
             case Collect():
                 draft.collect(action)
             case Result():
-                draft.replace_result(draft.render(step.compiled(action, _value)))
+                draft.replace_result(draft.render(step.compiled(action, _value), "result"))
             case Sink():
                 draft.schedule(action.task.label, attempt=draft.frame.attempt, call=draft.frame.call + 1, sink=(boundary, position, number))
                 return WAIT
@@ -95,7 +93,7 @@ def act(draft: FrameDraft, step: StepProgram, rules: Sequence[RuleProgram], boun
             case Jump(to=to):
                 verdict = Verdict("jump", to=to)
             case Fail():
-                verdict = _fail(draft, draft.render(step.compiled(action, _message)))
+                verdict = _fail(draft, draft.render(step.compiled(action, _message), "message"))
     return verdict
 
 
@@ -158,7 +156,7 @@ def _retry(draft: FrameDraft, retry: Retry, counter: str) -> None:
     frame = draft.frame
     count = frame.retries.get(counter, 0) + 1
     wait_s = _wait_s(draft, retry, count)
-    overrides = draft.render(compile_raw(retry.overrides)) if retry.overrides else None
+    overrides = draft.render(compile_raw(retry.overrides), "retry") if retry.overrides else None
     draft.schedule(
         frame.task,
         attempt=frame.attempt + 1,

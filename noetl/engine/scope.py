@@ -10,10 +10,12 @@ import contextlib
 import datetime as dt
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
-from noetl.dsl.lookup import MISSING, SELF_NAMES, Load, ResultList, Results, View, see
+from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
+from noetl.dsl.template import Renderable
+from noetl.engine.envelope import Envelope, LabelledResult
 from noetl.engine.evolve import failed_result, patched
 from noetl.engine.program import Program
 from noetl.engine.state import Frame, Outcome, Run, State
@@ -22,89 +24,25 @@ from noetl.events import Patch
 Names = Mapping[str, Any]
 
 
-class EventName(str):
-    """The name of a boundary: equal to each of its spellings."""
-
-    __slots__ = ("_spellings",)
-    _spellings: frozenset[str]
-
-    def __new__(cls, *spellings: str) -> EventName:
-        name = super().__new__(cls, spellings[0])
-        name._spellings = frozenset(spellings)
-        return name
-
-    def __eq__(self, other: object) -> bool:
-        return other in self._spellings if isinstance(other, str) else NotImplemented
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = str.__hash__
-
-
-STEP_ENTER: Final = EventName("step.enter")
-CALL_DONE: Final = EventName("call.done")
-CALL_ERROR: Final = EventName("call.error", "call.done")
-STEP_EXIT: Final = EventName("step.exit", "step.done")
-LOOP_DONE: Final = EventName("loop.done")
-STEP_DONE_ARCS: Final = EventName("step.done", "step.exit", "call.done")
-LOOP_DONE_ARCS: Final = EventName("loop.done", "step.done", "step.exit", "call.done")
-STEP_FAILED_ARCS: Final = EventName("step.failed", "call.error", "step.exit")
-
-
-class Envelope(View):
-    """`outcome`: what a call gave, with what it took."""
-
-    __slots__ = ("_outcome",)
-
-    def __init__(self, outcome: Outcome, load: Load) -> None:
-        super().__init__(load)
-        self._outcome = outcome
-
-    def look(self, key: Any) -> Any:
-        outcome = self._outcome
-        match key:
-            case "status":
-                return outcome.status
-            case "result":
-                return see(outcome.result, self._load)
-            case "data" | "body":
-                return self._data()
-            case "error":
-                return outcome.error
-            case "ref":
-                return getattr(outcome.result, "ref", None)
-            case "meta":
-                return self._meta()
-            case _ if key in outcome.helper:
-                return outcome.helper[key]
-        for seen in (self._data(), see(outcome.result, self._load)):
-            found = seen.look(key) if isinstance(seen, View) else MISSING
-            if found is not MISSING and found is not seen:
-                return found
-        return self if key in SELF_NAMES else MISSING
-
-    def _data(self) -> Any:
-        seen = see(self._outcome.result, self._load)
-        return seen.look("data") if "http" in self._outcome.helper and isinstance(seen, View) else seen
-
-    def _meta(self) -> dict[str, Any]:
-        outcome = self._outcome
-        started_at = None if outcome.started_at is None else outcome.started_at.isoformat()
-        return {"attempt": outcome.attempt, "duration_s": outcome.duration_s, "started_at": started_at}
-
-    def mapping(self) -> Mapping[str, Any]:
-        keys = ("status", "data", "result", "ref", "error", "meta", *self._outcome.helper)
-        return {key: self.look(key) for key in keys}
-
-    def plain(self) -> Any:
-        return {key: value.plain() if isinstance(value, View) else value for key, value in self.mapping().items()}
-
-
 class Scope(Mapping[str, Any]):
     """One moment's names. `extra` are engine names that only hold at this moment; `writes` are those that are decided but not applied."""
 
-    __slots__ = ("_ctx", "_extra", "_frame", "_iter", "_load", "_local", "_now", "_program", "_run", "_state", "step_name", "workload")
+    __slots__ = (
+        "_ctx",
+        "_extra",
+        "_frame",
+        "_iter",
+        "_load",
+        "_local",
+        "_now",
+        "_outer",
+        "_program",
+        "_run",
+        "_state",
+        "_task_args",
+        "step_name",
+        "workload",
+    )
 
     def __init__(
         self,
@@ -130,6 +68,8 @@ class Scope(Mapping[str, Any]):
         self._local: Mapping[str, Any] = {} if frame is None else frame.local
         self.step_name = run.step if run is not None else step
         self.workload: Mapping[str, Any] = state.workload
+        self._task_args: Mapping[str, Renderable] = {}
+        self._outer = self
 
     def write(self, patch: Patch) -> None:
         """Let what is read from now on see a write that will be applied later."""
@@ -145,6 +85,10 @@ class Scope(Mapping[str, Any]):
         seen = see(prev, self._load)
         self.bind(args=args, _prev=seen, result=seen)
         self._local = args
+
+    def with_task_args(self, args: Mapping[str, Renderable], outer: Scope) -> None:
+        """Show the inputs of the task whose call is judged. They are rendered over `outer`, when they are read."""
+        self._task_args, self._outer = args, outer
 
     def envelope(self, outcome: Outcome) -> Envelope:
         return Envelope(outcome, self._load)
@@ -206,6 +150,8 @@ class Scope(Mapping[str, Any]):
         return self._frame.index if key == "loop_index" else MISSING
 
     def _in_args(self, key: str) -> Any:
+        if key in self._task_args:
+            return self._task_args[key].render(self._outer, self._load)
         return self._run.args.get(key, MISSING) if self._run is not None else MISSING
 
     def _in_engine(self, key: str) -> Any:
@@ -262,7 +208,8 @@ class Scope(Mapping[str, Any]):
         return self._local
 
     def _args_view(self) -> Any:
-        return {} if self._run is None else self._run.args
+        given = {} if self._run is None else self._run.args
+        return {**given, **{key: self._in_args(key) for key in self._task_args}}
 
     def _input_view(self) -> Any:
         return {**self._state.payload, **self._args_view()}
@@ -357,23 +304,3 @@ class Scope(Mapping[str, Any]):
     }
     _LEVELS: ClassVar[tuple[Callable[[Scope, str], Any], ...]] = (_in_locals, _in_loop, _in_args, _in_engine, _in_results, _in_workload, _in_spec)
     """In the order in which names are looked up."""
-
-
-class LabelledResult(View):
-    """A large result of a pipeline: its tasks' results are beside it."""
-
-    __slots__ = ("_labels", "_result")
-
-    def __init__(self, result: View, labels: dict[str, Any], load: Load) -> None:
-        super().__init__(load)
-        self._result = result
-        self._labels = labels
-
-    def look(self, key: Any) -> Any:
-        return Results(self._labels, self._load) if key == "results" else self._result.look(key)
-
-    def mapping(self) -> Mapping[str, Any]:
-        return self._result.mapping()
-
-    def plain(self) -> Any:
-        return self._result.plain()

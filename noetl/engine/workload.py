@@ -30,12 +30,16 @@ def initial_values(turn: Turn) -> tuple[dict[str, Value], dict[str, Value]]:
         try:
             value = compile_raw(defaults[key]).render(scope, turn.load)
         except TemplateError as error:
-            error.path = key if error.path is None else f"{key}.{error.path}"
+            error.within(f"workload.{key}")
             raise
         known[key] = merged({key: value}, {key: payload[key]})[key] if key in payload else value
     scope = turn.scope()
     scope.workload = known
-    spec = compile_raw(playbook.spec).render(scope, turn.load)
+    try:
+        spec = compile_raw(playbook.spec).render(scope, turn.load)
+    except TemplateError as error:
+        error.within("spec")
+        raise
     return {key: turn.keep(value) for key, value in known.items()}, spec
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from noetl.errors import SettingsError
+from noetl.machine import cores
 from noetl.settings import Settings
 
 Role = Literal["store", "tools", "pools", "shard"]
@@ -78,7 +79,7 @@ def load_settings(environment: Mapping[str, str], config_dir: Path | None = None
 
 
 def slots_of(pool: PoolProfile) -> int:
-    return (os.cpu_count() or 1) if pool.slots == "cores" else pool.slots
+    return cores() if pool.slots == "cores" else pool.slots
 
 
 def known_variables() -> dict[str, tuple[str, ...]]:

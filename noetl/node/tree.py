@@ -92,7 +92,7 @@ class StoreKeeper(AsyncActor[Any]):
 
     async def init(self, ctx: Context[Any]) -> None:
         parts = self._parts
-        parts.store = await open_sqlite(parts.store_file, parts.directory, parts.settings.store)
+        parts.store = await open_sqlite(parts.store_file, parts.directory, parts.settings.store, ctx.others_are_ready)
         parts.run_log = RunLog(None if parts.store_file is None else parts.store.logs_dir, parts.clock, parts.secrets, parts.probe)
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:

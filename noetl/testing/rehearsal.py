@@ -22,6 +22,7 @@ from noetl.engine import messages
 from noetl.engine.binding import CallNames, bound_args, rendered_fields, with_sink_data
 from noetl.engine.decide import decide
 from noetl.engine.evolve import fold
+from noetl.engine.failure import unrendered
 from noetl.engine.order import Order, build
 from noetl.engine.program import Program
 from noetl.engine.state import State
@@ -190,7 +191,7 @@ class Rehearsal:
                 about_error["retry_after_s"] = error.retry_after_s
             return messages.Failed(**about, **times, error=about_error, result=error.result)
         except TemplateError as error:
-            return messages.Failed(**about, **times, error={"kind": "template", "message": error.message})
+            return messages.Failed(**about, **times, error=unrendered(error))
         except Exception as error:  # noqa: BLE001  the author's code raised
             text = f"{type(error).__name__}: {error}"
             return messages.Failed(**about, **times, error={"kind": "python", "message": text, "exception_type": type(error).__name__})
@@ -219,7 +220,11 @@ class Rehearsal:
         )
 
     def _render(self, field: str, value: Renderable, names: CallNames) -> Any:
-        return value.render(names, self._load)
+        try:
+            return value.render(names, self._load)
+        except TemplateError as error:
+            error.within(field)
+            raise
 
     def _tool(self, call: SimulatedCall) -> SimulatedTool:
         for name in (call.task, call.kind, call.step):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from noetl.dsl.dialects.case import is_about_error
 from noetl.dsl.playbook import AnyAction, Collect, Emit, Fail, Result, Retry, Set, Sink, Skip, Target, Write
 from tests.dsl.documents import errors_of, fixture_step, step_of, warnings_of
 
@@ -67,42 +66,17 @@ def test_actions_of_a_list_run_in_its_order() -> None:
     assert [type(action) for action in rule.actions] == [Collect, Result, Emit]
 
 
-def test_a_retry_after_an_error_is_bounded_and_its_end_fails_the_step() -> None:
+@pytest.mark.parametrize("event", [ON_ERROR, ON_DONE])
+def test_whether_a_retry_is_bounded_is_left_to_the_outcome_unless_it_says_so(event: str) -> None:
     (action,) = fixture_step(PAGES, "fetch_all").rules[0].actions
-    assert action == Retry(attempts=5, delay=0.1, backoff="exponential", factor=2.0, max_delay=2, jitter=True, spent="fail")
-    assert actions_of("{retry: {}}", ON_ERROR) == (Retry(attempts=3, backoff="exponential", spent="fail"),)
+    assert action == Retry(attempts=5, delay=0.1, backoff="exponential", factor=2.0, max_delay=2, jitter=True, spent="end")
+    assert actions_of("{retry: {}}", event) == (Retry(attempts=None, backoff="exponential", spent="end"),)
 
 
-def test_a_retry_after_a_success_is_unbounded_and_its_end_ends_the_step() -> None:
+def test_a_retry_may_change_the_call() -> None:
     collect, retry = fixture_step(PAGES, "fetch_all").rules[1].actions
     assert collect == Collect("pages", "append", path="data")
     assert retry == Retry(attempts=None, backoff="exponential", overrides={"params": {"page": "{{ (response.paging.page | int) + 1 }}"}}, spent="end")
-
-
-@pytest.mark.parametrize(
-    ("guard", "about_error"),
-    [
-        ("{{ event.name == 'call.error' }}", True),
-        ("{{ error is defined and error.status in [500] }}", True),
-        ("{{ error.kind == 'timeout' }}", True),
-        ("{{ not error.retryable }}", True),
-        ("{{ outcome.status == 'error' }}", True),
-        ("{{ outcome.error.kind == 'timeout' }}", True),
-        ("{{ event.name != 'call.error' and response.more }}", False),
-        ("{{ event.name == 'call.done' and response.more }}", False),
-        ("{{ event.name == 'call.done' and error is not defined }}", False),
-        ("{{ not error and response.more }}", False),
-        ("{{ not (error is defined) }}", False),
-        ("{{ error is none }}", False),
-        ("{{ response.error }}", False),
-        ("{{ response['error'] }}", False),
-        ("{{ response.status == 'error' }}", False),
-        (None, False),
-        (True, False),
-    ],
-)
-def test_a_guard_is_about_an_error_when_it_mentions_one(guard: object, about_error: bool) -> None:
-    assert is_about_error(guard) is about_error
 
 
 @pytest.mark.parametrize("body", ["json", "payload", "body", "data", "form"])

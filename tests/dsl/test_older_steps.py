@@ -120,7 +120,7 @@ def test_a_list_under_retry_is_case_after_a_call() -> None:
     failed, more = step.rules
     assert step.tasks[0].rules == ()
     assert failed.when == "{{ event.name == 'call.done' and (error.status in [429, 503]) }}"
-    assert failed.actions == (Retry(attempts=4, delay=1, backoff="exponential", factor=2, spent="fail"),)
+    assert failed.actions == (Retry(attempts=4, delay=1, backoff="exponential", factor=2, spent="end"),)
     assert more.actions == (
         Collect("items", "append", path="data.items"),
         Retry(attempts=100, backoff="exponential", overrides={"params": {"page": "{{ response.data.paging.page + 1 }}"}}, spent="end"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -21,18 +20,13 @@ from noetl.dsl.tree import Map, Node, Row, Scalar, is_null
 
 COLLECT_KEYS: Final = ("from", "into", "mode", "path", "strategy")
 CASE_MODES: Final = ("append", "extend", "replace")
-_ABOUT_SUCCESS: Final = re.compile(
-    r"!=\s*['\"]call\.error|not\s+error\b(?!\.)|not\s+\(?\s*error\s+is\s+defined|error\s+is\s+(?:not\s+defined|undefined|none)"
-)
-_ABOUT_ERROR: Final = re.compile(r"call\.error|(?:outcome|output)\.(?:error\b|status\s*==\s*['\"]error)|(?<![\w.'\"])error\b(?!['\"])")
 
 
 class Actions(Struct, frozen=True):
-    """What the actions of one rule may look at. `after_error`: its guard is about a failed call. `taken` are labels that a sink can't have."""
+    """What the actions of one rule may look at. `taken` are labels that a sink can't have."""
 
     scope: StepScope
     tasks: tuple[Task, ...]
-    after_error: bool
     taken: set[str]
 
 
@@ -47,14 +41,9 @@ def read_case(scope: StepScope, items: Iterable[Node], tasks: tuple[Task, ...]) 
         read.keys(table, RULE_KEYS, "a case rule")
         warn_if_closed(read, rules, table)
         when = read.guard(table.get("when"))
-        about = Actions(scope, tasks, is_about_error(when), taken)
+        about = Actions(scope, tasks, taken)
         rules.append(Rule(tuple(read_actions(about, branch(read, table))), when, line=table.line))
     return tuple(rules)
-
-
-def is_about_error(guard: Any) -> bool:
-    """Whether a guard mentions an error, other than to say that there is none."""
-    return isinstance(guard, str) and _ABOUT_ERROR.search(_ABOUT_SUCCESS.sub("", guard)) is not None
 
 
 def read_actions(about: Actions, then: Node | None) -> Iterable[AnyAction]:
@@ -110,9 +99,7 @@ def _result(about: Actions, node: Node) -> Iterable[AnyAction]:
 def _retry(about: Actions, node: Node) -> Iterable[AnyAction]:
     if is_off(node):
         return
-    attempts, spent = (3, "fail") if about.after_error else (None, "end")
-    default = replace(Retry(backoff="exponential"), attempts=attempts, spent=spent)
-    retry = read_timing(about.scope.read, node, default)
+    retry = read_timing(about.scope.read, node, Retry(attempts=None, backoff="exponential", spent="end"))
     yield replace(retry, overrides=read_overrides(about, node.without(*TIMING_KEYS))) if isinstance(node, Map) else retry
 
 

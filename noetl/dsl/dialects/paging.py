@@ -31,7 +31,7 @@ def _paging(scope: StepScope, given: Map, tasks: tuple[Task, ...]) -> Rule:
     guard = scope.read.either(given, _GUARDS)
     if guard is None:
         scope.read.require(given, "while", "on_success needs 'while'")
-    about = Actions(scope, tasks, after_error=False, taken={task.label for task in tasks})
+    about = Actions(scope, tasks, taken={task.label for task in tasks})
     actions = tuple(read_actions(about, _as_actions(given.without(*_GUARDS))))
     return Rule(actions, scope.read.guard(guard), legacy=True, line=given.line)
 

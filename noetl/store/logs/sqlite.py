@@ -30,14 +30,16 @@ T = TypeVar("T")
 _ROW: Final = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
 
 
-async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings) -> Store:
+async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings, more: Callable[[], bool] = lambda: False) -> Store:
     """Open the store in a file, made when it is not there; in memory when `path` is None.
+
+    `more` tells whether work is under way that may bring appends: they go together.
 
     Raises:
         LogUnavailable: it can't be opened or written, or is no NoETL store.
         StoreTooNew: a newer NoETL wrote it.
     """
-    database = Database(path, settings)
+    database = Database(path, settings, more)
     return Store(
         log=SqliteLog(database),
         snapshots=SqliteSnapshots(database),
@@ -53,9 +55,9 @@ async def open_sqlite(path: Path | None, directory: Path, settings: StoreSetting
 class Database:
     """The connections: one that writes, and one that reads on a thread of its own. In memory they are one."""
 
-    def __init__(self, path: Path | None, settings: StoreSettings) -> None:
+    def __init__(self, path: Path | None, settings: StoreSettings, more: Callable[[], bool]) -> None:
         writing = open_writing(path, settings)
-        self.writer = Writer(writing, asyncio.get_running_loop(), lock_wait_s=settings.lock_wait_s)
+        self.writer = Writer(writing, asyncio.get_running_loop(), lock_wait_s=settings.lock_wait_s, more=more)
         self._path = path
         self._reading = writing if path is None else None
         self._reader: ThreadPoolExecutor | None = None

@@ -1,7 +1,8 @@
 """The one writer of a SQLite store: appends that wait together become one transaction.
 
-On a quick disk the loop commits appends itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many
-appends wait, or another process holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
+An append is committed when the loop has nothing else to do, so that those of all executions that are at work go together; but soon. On a quick disk the
+loop commits itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many appends wait, or another process
+holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _QUICK_S: Final = 0.0005
 """A disk on which commits take longer is waited for by the writer thread, while the loop goes on and gathers the next batch."""
 _INLINE_MOST: Final = 256
 """Appends that the loop commits itself."""
+_GATHER_S: Final = 0.003
+"""How long an append waits for others while the loop has work that may bring them."""
 _LOCK_RETRY_S: Final = 0.002
 _LOCK_RETRY_MAX_S: Final = 0.05
 
@@ -69,10 +72,14 @@ Job = AppendJob | WriteJob
 class Writer:
     """Owns the writing connection. All methods but `_work` run on the loop. In memory there is nothing to wait for, and no thread."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, *, lock_wait_s: float) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, *, lock_wait_s: float, more: Callable[[], bool]) -> None:
         self._connection = connection
         self._loop = loop
         self._lock_wait_s = lock_wait_s
+        self._more = more
+        """Whether work is under way that may bring more appends."""
+        self._since = 0.0
+        """When the first of those that wait was handed over."""
         self._waiting: list[Job] = []
         self._armed = False
         self._busy = False
@@ -87,8 +94,12 @@ class Writer:
             return
         self._waiting.append(job)
         if not self._armed and not self._busy:
-            self._armed = True
-            self._loop.call_soon(self._flush)
+            self._since = time.perf_counter()
+            self._arm()
+
+    def _arm(self) -> None:
+        self._armed = True
+        self._loop.call_soon(self._flush)
 
     async def write(self, function: Callable[[Connection], Any]) -> Any:
         """Run `function` in a transaction of its own, in turn with the appends."""
@@ -110,6 +121,9 @@ class Writer:
     def _flush(self) -> None:
         self._armed = False
         if self._busy or not self._waiting:
+            return
+        if self._more() and len(self._waiting) < _INLINE_MOST and time.perf_counter() - self._since < _GATHER_S:
+            self._arm()
             return
         jobs, self._waiting = self._waiting, []
         if self._connection.path is None:
@@ -149,8 +163,7 @@ class Writer:
         self._busy = False
         self._answer(outcomes)
         if self._waiting and not self._armed:
-            self._armed = True
-            self._loop.call_soon(self._flush)
+            self._arm()
 
     def _answer(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 from noetl.errors import ToolError
+from noetl.machine import cores
 from noetl.tools.sandbox.frames import bound
 from noetl.tools.sandbox.keeper import Keeper
 from noetl.tools.sandbox.messages import Done, Failed, Job, encode_job
@@ -45,7 +45,7 @@ class Sandbox:
         self._resources = resources
         self._max_frame_bytes = bound(settings.values.result_max_bytes)
         self._limits = settings.python
-        self._max = settings.python.processes or os.cpu_count() or 1
+        self._max = settings.python.processes or cores()
         self._slots = asyncio.Semaphore(self._max)
         self._directory = Path(tempfile.mkdtemp(prefix="noetl-python-"))
         self._keeper = Keeper(self._directory, self._max_frame_bytes, self._welcome, self._miss)
