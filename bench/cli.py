@@ -1,6 +1,6 @@
 """What a user waits for: the command line, process start to exit. Medians of several runs, in seconds.
 
-    python bench/cli.py [--json]
+python bench/cli.py [--json]
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ RUNS = 7
 HEAD = "apiVersion: noetl.io/v2\nkind: Playbook\nmetadata: {name: bench}\nworkflow:\n"
 ONE = HEAD + "  - {step: only, tool: {kind: noop}}\n"
 FORTY = HEAD + "".join(
-    f'  - {{step: s{number}, tool: {{kind: python, code: "result = {number}"}}{f", next: [s{number + 1}]" if number < 39 else ""}}}\n' for number in range(40)
+    f'  - {{step: s{number}, tool: {{kind: python, code: "result = {number}"}}{f", next: [s{number + 1}]" if number < 39 else ""}}}\n'
+    for number in range(40)
 )
 LOOP = (
     HEAD

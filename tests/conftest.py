@@ -9,7 +9,6 @@ import pytest
 
 from noetl.testing.clock import VirtualLoop
 from noetl.testing.world import World
-
 from tests.postgres import Postgres
 
 

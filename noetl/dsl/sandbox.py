@@ -24,6 +24,8 @@ from noetl.dsl.lookup import LIST_SELF_NAMES, MISSING, Load, ResultList, View, n
 from noetl.values import Handle
 
 MAX_ITERATIONS: Final = 1_000_000
+_MACRO_TURNS: Final = 20
+"""What the call of a macro costs."""
 _MAX_INDENT: Final = 16
 _NAMED_METHODS: Final = (str, list, dict, int, float, View, ResultList)
 _REFUSED_METHODS: Final = frozenset({"translate", "maketrans"})
@@ -74,9 +76,9 @@ class RenderContext(Context):
         found = self._names.get(key, MISSING)
         return self._globals.get(key, missing) if found is MISSING else found
 
-    def spend(self) -> None:
-        """One turn of a loop, or one call. All of a render share one budget."""
-        self._turns += 1
+    def spend(self, turns: int = 1) -> None:
+        """Turns of a loop, or a call. All of a render share one budget."""
+        self._turns += turns
         if self._turns > MAX_ITERATIONS:
             raise SecurityError(f"the template takes more than {MAX_ITERATIONS} turns and calls")
 
@@ -88,7 +90,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     context_class = RenderContext
 
     def __init__(self) -> None:
-        super().__init__(undefined=Missing, keep_trailing_newline=True, autoescape=False, extensions=(), finalize=self._printed)
+        super().__init__(undefined=Missing, keep_trailing_newline=True, autoescape=False, extensions=(), finalize=printed)
         self.load: Load = not_loaded
         for name in _REFUSED_GLOBALS:
             del self.globals[name]
@@ -132,10 +134,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _seen(self, value: Any) -> Any:
         return see_handle(value, self.load) if type(value) is Handle else value
 
-    def _printed(self, value: Any) -> Any:
-        """What stands in the text for a value."""
-        return whole(value, self.load) if isinstance(value, (dict, list)) else value
-
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return attr not in _REFUSED_METHODS and super().is_safe_attribute(obj, attr, value)
 
@@ -151,7 +149,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         assert isinstance(context, RenderContext)
-        context.spend()
+        context.spend(_MACRO_TURNS if isinstance(obj, Macro) else 1)
         if not isinstance(obj, Method):
             return obj() if isinstance(obj, Undefined) else super().call(context, obj, *args, **kwargs)
         method = getattr(obj.bound, "__wrapped__", obj.bound)  # str.format is wrapped by the sandbox
@@ -181,11 +179,16 @@ def _filtered(expression: Any, name: str) -> nodes.Filter:
     return nodes.Filter(expression, name, [], [], None, None, lineno=expression.lineno)
 
 
+def printed(value: Any) -> Any:
+    """What stands in a text for a value."""
+    return whole(value, sandbox().load) if isinstance(value, (dict, list)) else value
+
+
 def measured(value: Any) -> Any:
     """An operand of `~`."""
-    if isinstance(value, (str, list)):
-        check_size(len(value), "'~'")
-    return value
+    text = str(printed(value))
+    check_size(len(text), "'~'")
+    return text
 
 
 @pass_context
@@ -241,6 +244,7 @@ _FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "counted": counted,
     "fromjson": json.loads,
     "measured": measured,
+    "string": lambda value: str(printed(value)),
     "tojson": to_json,
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
+
+from noetl.dsl.lookup import MISSING, Load, View, see
 
 
 class EventName(str):
@@ -33,3 +36,25 @@ LOOP_DONE: Final = EventName("loop.done")
 STEP_DONE_ARCS: Final = EventName("step.done", "step.exit", "call.done")
 LOOP_DONE_ARCS: Final = EventName("loop.done", "step.done", "step.exit", "call.done")
 STEP_FAILED_ARCS: Final = EventName("step.failed", "call.error", "step.exit")
+
+
+class Event(View):
+    """What a guard sees of the boundary that it answers. `payload` is the call's or the step's result."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, name: EventName, *, step: str, status: str, payload: Any, load: Load) -> None:
+        super().__init__(load)
+        self._data: dict[str, Any] = {"name": name, "step": step, "status": status, "payload": payload}
+
+    def renamed(self, name: EventName) -> Event:
+        return Event(**{**self._data, "name": name}, load=self._load)
+
+    def look(self, key: Any) -> Any:
+        return see(self._data[key], self._load) if key in self._data else MISSING
+
+    def mapping(self) -> Mapping[str, Any]:
+        return self._data
+
+    def plain(self) -> Any:
+        return {**self._data, "name": str(self._data["name"])}

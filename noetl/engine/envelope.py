@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from noetl.dsl.lookup import MISSING, SELF_NAMES, Load, Results, View, see
+from noetl.dsl.lookup import MISSING, SELF_NAMES, Load, Results, View, see, settle
 from noetl.engine.state import Outcome
 
 
@@ -55,7 +55,7 @@ class Envelope(View):
         return {key: self.look(key) for key in keys}
 
     def plain(self) -> Any:
-        return {key: value.plain() if isinstance(value, View) else value for key, value in self.mapping().items()}
+        return {key: settle(value) for key, value in self.mapping().items()}
 
 
 class LabelledResult(View):

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from noetl.engine.boundary import CALL_DONE, CALL_ERROR, LOOP_DONE, STEP_ENTER, STEP_EXIT, EventName
+from noetl.engine.boundary import CALL_DONE, CALL_ERROR, LOOP_DONE, STEP_ENTER, STEP_EXIT, Event, EventName
 from noetl.engine.draft import FrameDraft
 from noetl.engine.evolve import frame_value
 from noetl.engine.failure import Error, failure, located, template_failure
@@ -72,13 +72,8 @@ _BOUNDARY_EVENTS: Final[Mapping[str, EventName]] = {"enter": STEP_ENTER, "exit":
 
 def _draft(turn: Turn, run: Run, frame: Frame, event: EventName) -> FrameDraft:
     outcome = frame.outcome
-    named = {
-        "name": event,
-        "step": run.step,
-        "status": "running" if outcome is None else outcome.status,
-        "payload": None if outcome is None else outcome.result,
-    }
-    scope = turn.scope(run=run, frame=frame, extra={"event": named})
+    status, payload = ("running", None) if outcome is None else (outcome.status, outcome.result)
+    scope = turn.scope(run=run, frame=frame, extra={"event": Event(event, step=run.step, status=status, payload=payload, load=turn.load)})
     if outcome is not None:
         task = turn.program.step(run.step).by_label[frame.task]
         if args := {name: value for name, value in task.args.items() if not task.declares(name, run.args)}:
@@ -189,7 +184,7 @@ def _leave(draft: FrameDraft, step: StepProgram) -> None:
     if draft.has_chosen or not step.rules:
         draft.end()
         return
-    draft.scope.bind(event={**draft.scope["event"], "name": STEP_EXIT})
+    draft.scope.bind(event=draft.scope["event"].renamed(STEP_EXIT))
     _after_loop(draft, judge(draft, step, step.rules, "exit"))
 
 

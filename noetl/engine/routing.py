@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from noetl.dsl.lookup import MISSING
-from noetl.engine.boundary import LOOP_DONE_ARCS, STEP_DONE_ARCS, STEP_FAILED_ARCS
+from noetl.engine.boundary import LOOP_DONE_ARCS, STEP_DONE_ARCS, STEP_FAILED_ARCS, Event
 from noetl.engine.draft import Draft
 from noetl.engine.failure import failure, template_failure
 from noetl.engine.pipeline import LOOP_FRAME, fail
@@ -59,12 +59,10 @@ def _scope(turn: Turn, run: Run) -> Any:
     """What guards of arcs see: the step's result, its last call, and the event."""
     frame = run.frames.get(0) if run.loop is None else run.frames.get(LOOP_FRAME)
     name = STEP_FAILED_ARCS if run.error is not None else LOOP_DONE_ARCS if run.loop is not None else STEP_DONE_ARCS
-    extra: dict[str, Any] = {
-        "event": {"name": name, "step": run.step, "status": "failed" if run.error is not None else "completed", "payload": run.result}
-    }
-    scope = turn.scope(run=run, frame=frame, extra=extra)
+    status = "failed" if run.error is not None else "completed"
+    scope = turn.scope(run=run, frame=frame)
     seen = scope.step_result(run.step)
-    extra["result"] = seen
+    extra: dict[str, Any] = {"event": Event(name, step=run.step, status=status, payload=run.result, load=turn.load), "result": seen}
     if run.error is None:
         extra |= {"_prev": seen, "response": seen}
     else:

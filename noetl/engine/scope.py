@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from noetl.dsl.check.names import ENGINE_NAMES
 from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
 from noetl.dsl.template import Renderable
@@ -111,6 +112,8 @@ class Scope(Mapping[str, Any]):
             found = level(self, key)
             if found is not MISSING:
                 return found
+            if level is Scope._in_engine and key in ENGINE_NAMES:  # not now: nobody else's either
+                break
         return default
 
     def __getitem__(self, key: str) -> Any:
@@ -131,10 +134,12 @@ class Scope(Mapping[str, Any]):
         if key in self._local:
             return self._local[key]
         frame = self._frame
-        if frame is None or key not in frame.labels or (key == self.step_name and self._run is not None and self._run.phase == "routing"):
+        is_routing = self._run is not None and self._run.phase == "routing"
+        if frame is None or key not in frame.labels or (key == self.step_name and is_routing):
             return MISSING
         outcome = frame.outcome
-        if outcome is not None and outcome.error is not None and outcome.task == key:
+        failed = frame.phase == "failed" or (frame.phase == "settling" and not is_routing)
+        if failed and frame.task == key and outcome is not None and outcome.error is not None:
             return see(failed_result(outcome.error, outcome.result), self._load)
         return see(frame.labels[key], self._load)
 

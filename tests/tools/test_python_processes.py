@@ -337,7 +337,7 @@ async def test_a_replacement_is_ready_before_the_last_call_of_a_process_has_ende
     sandbox = await sandbox_of(make_context(settings=Settings(python=PythonSettings(processes=1, calls_per_process=1))))
     call = asyncio.ensure_future(run("print('begun')\nimport time\ntime.sleep(1000)"))
     await heard.until("begun")
-    while not sandbox._idle:  # noqa: ASYNC110  the pool tells nobody
+    while not sandbox._idle:
         await asyncio.sleep(0)
     call.cancel()
     await asyncio.wait([call])

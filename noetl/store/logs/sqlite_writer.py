@@ -1,8 +1,8 @@
 """The one writer of a SQLite store: appends that wait together become one transaction.
 
-An append is committed when the loop has nothing else to do, so that those of all executions that are at work go together; but soon. On a quick disk the
-loop commits itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many appends wait, or another process
-holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
+An append is committed when the loop has nothing else to do, so that those of all executions that are at work go together; but soon. On a quick disk
+the loop commits itself, since two threads in one interpreter cost more than the wait; when the disk is slow, very many appends wait, or another
+process holds the file, the writer thread does it while the loop goes on and gathers the next batch. There is no timer.
 """
 
 from __future__ import annotations
