@@ -29,6 +29,7 @@ _PREVIEW_CHARS: Final = 200
 _LISTERS: Final = ("to_pylist", "tolist")  # Arrow tables and arrays; NumPy arrays and scalars, pandas series
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**64 - 1
+_KV_MAX_BYTES: Final = 1_048_576
 _MAX_EXPONENT: Final = 18  # 1E+18 fits 64 bits; beyond, a power of ten is a float
 
 
@@ -158,8 +159,8 @@ def content_hash(data: bytes | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def handle_of(value: Any, encoded: bytes | memoryview, *, tier: str = "disk", select: tuple[str, ...] | None = None) -> Handle:
-    """The handle under which `encoded`, the encoded form of `value`, is kept."""
+def handle_of(value: Any, encoded: bytes | memoryview, *, tier: str | None = None, select: tuple[str, ...] | None = None) -> Handle:
+    """The handle under which `encoded`, the encoded form of `value`, is kept. `tier` None: the one that fits its size."""
     names: tuple[str, ...] | None = None
     visible: dict[str, Any] = {}
     length = len(value) if isinstance(value, (dict, list, str)) else None
@@ -177,7 +178,7 @@ def handle_of(value: Any, encoded: bytes | memoryview, *, tier: str = "disk", se
             visible=visible,
             preview=preview(value),
             select=select,
-            tier=tier,
+            tier=tier or ("kv" if len(encoded) < _KV_MAX_BYTES else "disk"),
         )
     )
 

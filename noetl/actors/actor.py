@@ -147,16 +147,24 @@ Start = Callable[[], Actor[M] | AsyncActor[M]]
 class Timer:
     """A message that is on its way in time."""
 
-    __slots__ = ("_cell", "_handle")
+    __slots__ = ("_cell", "_handle", "_message")
 
-    def __init__(self, cell: Tied[Any], handle: asyncio.TimerHandle) -> None:
+    def __init__(self, cell: Tied[Any], delay_s: float, message: Any) -> None:
         self._cell = cell
-        self._handle = handle
+        self._message = message
+        self._handle: asyncio.TimerHandle | None = cell.runtime.loop.call_later(delay_s, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        self._cell.forget_timer(self)
+        self._cell.report(self._message)
 
     def cancel(self) -> None:
         """After this the message does not come. No effect when it has come."""
-        self._handle.cancel()
-        self._cell.forget_timer(self)
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+            self._cell.forget_timer(self)
 
 
 class Context(Generic[M]):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.actors.actor import (
@@ -59,6 +58,10 @@ class _Crash:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+def _no_more() -> AnyActor[Any]:
+    raise ActorDead("a forgotten child can't be started again")
 
 
 class Cell(Tied[M]):
@@ -226,7 +229,8 @@ class Cell(Tied[M]):
                     return
                 if self._system:
                     message = self._system.popleft()
-                    self._onhear(message, lambda signal: actor.signal(signal, context))
+                    if (signal := self._own_part(message)) is not None:
+                        actor.signal(signal, context)
                 elif mailbox:
                     message = mailbox.popleft()
                     handle(message, context)
@@ -256,7 +260,8 @@ class Cell(Tied[M]):
                 mailbox = self._mailbox
                 if self._system:
                     message = self._system.popleft()
-                    await self._on_signal_async(message, actor, context)
+                    if (signal := self._own_part(message)) is not None:
+                        await actor.signal(signal, context)
                 elif mailbox:
                     message = mailbox.popleft()
                     await actor.handle(message, context)
@@ -293,16 +298,6 @@ class Cell(Tied[M]):
             for waiting in room:
                 if not waiting.done():
                     waiting.set_result(None)
-
-    def _onhear(self, message: Signal | _Shutdown | _Crash, handle: Callable[[Signal], None]) -> None:
-        signal = self._own_part(message)
-        if signal is not None:
-            handle(signal)
-
-    async def _on_signal_async(self, message: Signal | _Shutdown | _Crash, actor: AsyncActor[M], context: Context[M]) -> None:
-        signal = self._own_part(message)
-        if signal is not None:
-            await actor.signal(signal, context)
 
     def _own_part(self, message: Signal | _Shutdown | _Crash) -> Signal | None:
         """What the cell does about a system message; what is left for the actor's `signal`."""
@@ -457,14 +452,19 @@ class Cell(Tied[M]):
         """Become nothing but a role."""
         mailbox, ties = self._mailbox, self._ties
         self._state = _DEAD
-        for child in self._children or ():  # nobody can start them again under these refs
-            self.runtime.registry.drop(child)
+        for child in self._children or ():
+            child._retire()
         self.actor = self._context = self._task = self._mailbox = self._system = None
         self._children = self._reason = self._ties = None
         if mailbox is not None:
             mailbox.clear()  # the turn that may be under way must not go on with it
         if ties is not None:
             self._untie(ties, reason)
+
+    def _retire(self) -> None:
+        """Nobody can start it again under this ref. What its start holds, often the parent that holds this ref, is let go."""
+        self._start = _no_more
+        self.runtime.registry.drop(self)
 
     def _never_ran(self, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step runs none of its code: what its code would have done is done here."""
@@ -500,7 +500,7 @@ class Cell(Tied[M]):
     def forget_child(self, child: Ref[Any]) -> None:
         if self._children is not None and isinstance(child, Cell) and child._state == _DEAD:
             self._children.pop(child, None)
-            self.runtime.registry.drop(child)
+            child._retire()
 
     def child_records(self) -> dict[Ref[Any], Any]:
         return {child: record for child, record in (self._children or {}).items()}  # noqa: C416  a dict of refs, not of cells

@@ -165,13 +165,7 @@ class Tied(Ref[M]):
 
     def send_after(self, delay_s: float, message: M) -> Timer:
         ties = self._tie()
-        timer: Timer
-
-        def fire() -> None:
-            _without(ties.timers, timer)
-            self.report(message)
-
-        timer = Timer(self, self.runtime.loop.call_later(delay_s, fire))
+        timer = Timer(self, delay_s, message)
         ties.timers = _added(ties.timers, timer)
         return timer
 

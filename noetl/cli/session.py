@@ -18,7 +18,7 @@ from noetl.cli.interrupts import Interrupts
 from noetl.cli.problems import say, show_problems
 from noetl.cli.stores import find_store
 from noetl.engine.library import Found, Invalid, check_requirements, compile_text, find_file, read_playbook
-from noetl.errors import CallError, Fenced, NoetlError, NotAllowed, NotFound, Owned, PlaybookError, SettingsError
+from noetl.errors import CallError, Fenced, LogCorrupt, NoetlError, NotAllowed, NotFound, Owned, PlaybookError, SettingsError
 from noetl.ids import ExecutionId
 from noetl.node.boot import Node, running_node
 from noetl.node.incarnation import is_alive
@@ -55,6 +55,8 @@ async def ending_of(wanted: Wanted) -> Ending:
             return Rejected(message=str(error))
         except Fenced:
             return Broken("another process has taken the execution over", execution_id=session.execution_id, is_resumable=False)
+        except LogCorrupt as error:
+            return Broken(f"execution {wanted.resume} is quarantined: {error}", execution_id=str(wanted.resume), is_resumable=False)
         except CallError as error:
             return Broken(str(error), kind="internal", execution_id=session.execution_id)
         except NoetlError as error:

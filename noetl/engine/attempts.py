@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from noetl.actors.actor import Context, Timer
 from noetl.actors.ref import Ref
@@ -17,10 +17,10 @@ from noetl.engine.program import Program
 from noetl.engine.state import Frame, Run, State
 from noetl.engine.step import Committed, StartAttempt, StopAttempts
 from noetl.engine.supervisor import CloseStep, Dispatch, SupervisorInbox
-from noetl.events import AnyEvent, AttemptEvent, AttemptLost, ChildStarted, StepScheduled
+from noetl.events import AnyEvent, AttemptCancelled, AttemptFailed, AttemptLost, AttemptSucceeded, ChildStarted, StepScheduled
 from noetl.values import Handle
 
-_OVER: Final = (AttemptEvent, AttemptLost, ChildStarted)
+_OVER: Final = frozenset({AttemptSucceeded, AttemptFailed, AttemptCancelled, AttemptLost, ChildStarted})
 """Events that say of an attempt that it does not run any more."""
 
 Key = tuple[int, int]
@@ -42,17 +42,15 @@ class Attempts:
         """Whether nothing runs any more when these events are in the log."""
         if not self._running:
             return True
-        over = {(event.run, event.index) for event in events if isinstance(event, _OVER)}
-        return all(key in over for key in self._running)
+        return self._running.keys() <= {(event.run, event.index) for event in _over(events)}
 
     def take(self, events: Sequence[AnyEvent], state: State) -> None:
         """Attempts whose outcome is in the log are over; their steps need not keep it."""
         done: dict[int, list[int]] = {}
-        for event in events:
-            if isinstance(event, _OVER):
-                self._running.pop((event.run, event.index), None)
-                if event.run in state.runs:
-                    done.setdefault(event.run, []).append(event.index)
+        for event in _over(events):
+            self._running.pop((event.run, event.index), None)
+            if event.run in state.runs:
+                done.setdefault(event.run, []).append(event.index)
         for run, indexes in done.items():
             self._supervisor.report(Dispatch(run, "", Committed(tuple(indexes))))
 
@@ -140,6 +138,10 @@ async def _read_and_build(hold: Hold, first: Handle, make: Callable[[], Order]) 
         await hold.fetch(first)
         order: Order = await hold.run(make)
         return order
+
+
+def _over(events: Sequence[AnyEvent]) -> list[Any]:
+    return [event for event in events if type(event) in _OVER]
 
 
 def _wanted(state: State, key: Key) -> tuple[Run, Frame] | None:

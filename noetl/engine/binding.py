@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from noetl.dsl.lookup import MISSING, settle
 from noetl.dsl.template import Renderable, compile_text
 from noetl.engine.order import Order
 from noetl.engine.rules import merged
-from noetl.errors import ToolRefused
+from noetl.errors import TemplateError, ToolRefused
 
 BODY_FIELDS: Final = ("json", "payload", "body", "data", "form")
 
@@ -49,7 +50,7 @@ class CallNames(Mapping[str, Any]):
         return len({**self._order.names, **self._args})
 
 
-def bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:
+def _bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:
     """The inputs of the task: what its workbook declares, the step's, the task's own; later wins. A null that the author wrote hides nothing."""
     program = order.program
     outer = CallNames(order, order.args)
@@ -61,13 +62,39 @@ def bound_args(order: Order, render: Callable[[str, Renderable, CallNames], Any]
     return {**given, **declared}
 
 
-def rendered_fields(order: Order, args: Mapping[str, Any], render: Callable[[str, Renderable, CallNames], Any]) -> dict[str, Any]:
-    """The tool's fields, with what rules have laid over them."""
+class Bound(Struct, frozen=True):
+    """All that a task's templates gave. `fields` are those of its tool."""
+
+    args: dict[str, Any]
+    names: CallNames
+    fields: dict[str, Any]
+    timeout_s: float | None
+    memory_bytes: float | None
+
+
+def bound(order: Order, render: Callable[[str, Renderable, CallNames], Any]) -> Bound:
+    """Args first: the fields may read them. What rules have laid over the fields counts; a sink stores the call's data."""
+    args, program = _bound_args(order, render), order.program
     names = CallNames(order, args)
-    return with_overrides({name: render(name, value, names) for name, value in order.program.fields.items()}, order.overrides)
+    fields = _with_overrides({name: render(name, value, names) for name, value in program.fields.items()}, order.overrides)
+    if order.is_sink:
+        fields, args = _with_sink_data(order, fields, args)
+        names = CallNames(order, args)
+    timeout = render("timeout", program.timeout, names)
+    memory = render("memory_bytes", program.memory_bytes, names)
+    return Bound(args, names, fields, _number(timeout, "timeout"), _number(memory, "memory_bytes"))
 
 
-def with_overrides(fields: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _number(value: Any, field: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TemplateError(f"{field} must be a number, not {value!r}") from None
+
+
+def _with_overrides(fields: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A rule's `params`, `headers`, … laid over the task's. `body` is whichever body field the task has."""
     if not overrides:
         return fields
@@ -78,7 +105,7 @@ def with_overrides(fields: dict[str, Any], overrides: Mapping[str, Any]) -> dict
     return merged(fields, named)
 
 
-def with_sink_data(order: Order, fields: dict[str, Any], args: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _with_sink_data(order: Order, fields: dict[str, Any], args: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a sink stores when its author does not say: the call's data."""
     if "data" in fields or order.program.task.args:
         return fields, args

@@ -15,7 +15,7 @@ from noetl.clock import Clock
 from noetl.dsl.lookup import settle
 from noetl.dsl.playbook import Output
 from noetl.dsl.template import Renderable, compile_text
-from noetl.engine.binding import CallNames, bound_args, check_expected, check_returned, rendered_fields, to_input, with_sink_data
+from noetl.engine.binding import Bound, CallNames, bound, check_expected, check_returned, to_input
 from noetl.engine.cache import Hold, ValueCache
 from noetl.engine.credentials import Credentials
 from noetl.engine.failure import Error, failure, unrendered
@@ -28,7 +28,6 @@ from noetl.vault.secrets import Secrets
 
 _READS_ARTIFACTS: Final = frozenset({"python"})
 """Kinds whose processes read artifacts themselves."""
-_KV_MAX_BYTES: Final = 1_048_576
 
 
 class Done(Struct, frozen=True):
@@ -94,14 +93,12 @@ class Caller:
     async def _call(self, order: Order, hold: Hold) -> Outcome:
         task = order.program.task
         tool = find(task.kind)
-        args, fields = await self._rendered(order, hold)
+        render = _renderer(hold)
+        given: Bound = await hold.run(lambda: bound(order, render))
+        args, names, fields = given.args, given.names, dict(given.fields)
         check_expected(order, args)
-        names = CallNames(order, args)
         auth = fields.pop("auth", None)
         keep = task.kind in _READS_ARTIFACTS
-        render = _renderer(hold)
-        timeout_s = _number(await hold.run(lambda: render("timeout", order.program.timeout, names)), "timeout")
-        memory = _number(await hold.run(lambda: render("memory_bytes", order.program.memory_bytes, names)), "memory_bytes")
         ctx = ToolContext(
             call=order.call,
             resources=self._resources,
@@ -113,24 +110,16 @@ class Caller:
             env=order.env,
             log=lambda stream, line: self._log(order, stream, line),
             base_dirs=self._base_dirs(order),
-            timeout_s=timeout_s,
-            memory_bytes=None if memory is None else int(memory),
+            timeout_s=given.timeout_s,
+            memory_bytes=None if given.memory_bytes is None else int(given.memory_bytes),
             render=lambda text: _render_text(text, names, hold),
             sensitive=self._secrets.known,
         )
-        given, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)
+        wanted, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)
         if unknown:
             ctx.log("warning", f"{task.kind} does not know {', '.join(unknown)}: ignored")
-        answer = await _run(tool, given, ctx, task.label)
+        answer = await _run(tool, wanted, ctx, task.label)
         return answer if isinstance(answer, StartChild) else await self._done(order, answer, hold)
-
-    async def _rendered(self, order: Order, hold: Hold) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Args first: the fields may read them."""
-        args: dict[str, Any] = await hold.run(lambda: bound_args(order, _renderer(hold)))
-        fields: dict[str, Any] = await hold.run(lambda: rendered_fields(order, args, _renderer(hold)))
-        if order.is_sink:
-            fields, args = with_sink_data(order, fields, args)
-        return args, fields
 
     async def _wanted(self, order: Order, names: CallNames, hold: Hold) -> Mapping[str, Any]:
         """What the tool itself asked for, raw."""
@@ -163,7 +152,7 @@ class Caller:
         inline = limits.inline_max_bytes if output is None or output.inline_max_bytes is None else output.inline_max_bytes
         if len(encoded) <= min(inline, limits.inline_max_bytes):
             return value
-        handle = handle_of(value, encoded, tier=_tier(output, len(encoded)), select=None if output is None else output.select)
+        handle = handle_of(value, encoded, tier=_tier(output), select=None if output is None else output.select)
         if self._secrets.found_in(encoded):
             encoded = encode(self._secrets.seal(value))
             handle = handle_of(self._secrets.seal(value), encoded, tier=handle.data.tier, select=handle.data.select)
@@ -220,15 +209,6 @@ async def _run(tool: Tool, given: Any, ctx: ToolContext, label: str) -> Any:
             raise ToolTimeout(f"task '{label}' took longer than {ctx.timeout_s:g} s") from None
 
 
-def _number(value: Any, field: str) -> float | None:
-    if value is None:
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TemplateError(f"{field} must be a number, not {value!r}") from None
-
-
 async def _top_level(value: Any, order: Order, hold: Hold) -> Any:
     """What has the value's keys."""
     if not order.program.task.returns or not isinstance(value, Handle):
@@ -254,11 +234,10 @@ def _failed_helper(kind: str, error: ToolError, value: Any) -> dict[str, Any]:
         answer = value if isinstance(value, dict) else {}
         return {"http": {"status": answer.get("status", error.extra.get("status_code")), "headers": answer.get("headers")}}
     if kind in ("postgres", "duckdb"):
-        return {"pg": {"code": error.extra.get("code"), "sqlstate": error.extra.get("sqlstate", error.extra.get("code"))}}
+        return {"pg": {"code": error.extra.get("code"), "sqlstate": error.extra.get("sqlstate")}}
     return {"py": {"exception_type": error.extra.get("exception_type")}} if kind == "python" else {}
 
 
-def _tier(output: Output | None, size: int) -> str:
-    if output is not None and output.store not in ("auto", "inline"):
-        return output.store
-    return "kv" if size < _KV_MAX_BYTES else "disk"
+def _tier(output: Output | None) -> str | None:
+    """The store that the author named; None: the one that fits the size."""
+    return None if output is None or output.store in ("auto", "inline") else output.store

@@ -296,10 +296,10 @@ def _child_requested(turn: Turn, message: messages.ChildRequested) -> None:
 
 
 def _child_ended(turn: Turn, message: messages.ChildEnded) -> None:
-    run = turn.state.runs.get(message.run)
-    frame = None if run is None else run.frames.get(message.index)
-    if run is None or frame is None or frame.child != message.child:
+    called = _call_of(turn, message)
+    if called is None:
         return
+    run, frame = called
     started_at = turn.now
     if frame.outcome is not None and frame.outcome.started_at is not None:
         started_at = frame.outcome.started_at
@@ -310,6 +310,16 @@ def _child_ended(turn: Turn, message: messages.ChildEnded) -> None:
             _take_stop(turn, run, frame, confirmed=True)
         case _:
             _take_failure(turn, run, frame, started_at, 0.0, _child_error(message))
+
+
+def _call_of(turn: Turn, message: messages.ChildEnded) -> tuple[Run, Frame] | None:
+    """The call that waits for this child, if there still is one."""
+    runs = turn.state.runs
+    if message.run == 0:
+        return next(((run, frame) for run in runs.values() for frame in run.frames.values() if frame.child == message.child), None)
+    run = runs.get(message.run)
+    frame = None if run is None else run.frames.get(message.index)
+    return None if run is None or frame is None or frame.child != message.child else (run, frame)
 
 
 def _child_error(message: messages.ChildEnded) -> dict[str, Any]:

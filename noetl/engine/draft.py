@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from noetl.dsl.lookup import whole
 from noetl.dsl.playbook import Collect
-from noetl.dsl.template import Renderable, compile_raw, holds
+from noetl.dsl.template import Constant, Renderable, compile_raw, holds
 from noetl.engine.evolve import patched, value_at
 from noetl.engine.failure import Error
 from noetl.engine.program import WriteProgram
@@ -21,20 +21,29 @@ from noetl.values import Handle
 
 
 class Draft:
-    """`scope` sees the draft's own writes at once."""
+    """`scope` sees the draft's own writes at once. It is made when the first template is rendered: most work has none."""
 
-    __slots__ = ("events", "scope", "turn")
+    __slots__ = ("_make_scope", "_scope", "events", "turn")
 
-    def __init__(self, turn: Turn, scope: Scope) -> None:
+    def __init__(self, turn: Turn, make_scope: Callable[[], Scope]) -> None:
         self.turn = turn
-        self.scope = scope
         self.events: list[AnyEvent] = []
+        self._make_scope = make_scope
+        self._scope: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        if self._scope is None:
+            self._scope = self._make_scope()
+        return self._scope
 
     def emit(self) -> None:
         self.turn.emit_all(self.events)
 
     def render(self, value: Renderable, place: str = "") -> Any:
         """`place` is how an error calls it."""
+        if isinstance(value, Constant):
+            return value.value
         try:
             return value.render(self.scope, self.turn.load)
         except TemplateError as error:
@@ -89,8 +98,8 @@ class FrameDraft(Draft):
 
     __slots__ = ("ended", "error", "frame", "run")
 
-    def __init__(self, turn: Turn, scope: Scope, run: Run, frame: Frame) -> None:
-        super().__init__(turn, scope)
+    def __init__(self, turn: Turn, make_scope: Callable[[], Scope], run: Run, frame: Frame) -> None:
+        super().__init__(turn, make_scope)
         self.run = run
         self.frame = frame
         self.ended = False

@@ -29,6 +29,9 @@ from noetl.vault.secrets import Secrets
 
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
+TOLD: Final = frozenset({ChildStarted, CancelRequested, GraceEnded, ExecutionCompleted, ExecutionFailed, ExecutionCancelled})
+"""Events of which other executions hear."""
+
 _encode = msgspec.msgpack.Encoder(enc_hook=pack_leaf).encode
 
 
@@ -81,6 +84,12 @@ def _child_begin(event: ChildStarted, state: State) -> Begin:
 
 def _child_end(state: State, parent: Parent) -> ChildEnded:
     return ChildEnded(child=state.execution_id, run=parent.run, index=parent.index, status=state.status, result=state.result, error=state.error)
+
+
+def quarantined_child(parent: int, child: int, reason: str) -> InboxRow:
+    """The child can't say which call it was: its log may not be readable."""
+    ended = ChildEnded(child=child, run=0, index=0, status="failed", error={"kind": "internal", "message": f"quarantined: {reason}"})
+    return InboxRow(parent, "child_ended", _encode(ended))
 
 
 def children(state: State) -> list[int]:

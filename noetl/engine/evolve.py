@@ -470,7 +470,7 @@ def _iteration_failed(state: State, event: IterationFailed) -> None:
     if loop is None:
         return
     loop.failed += 1
-    loop.error = loop.error or event.error
+    loop.error = loop.error or {**event.error, "iteration": event.index}
     if loop.best_effort:
         run.frames.pop(event.index)
     else:

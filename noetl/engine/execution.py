@@ -74,6 +74,7 @@ class Execution(Actor[ExecutionInbox]):
         "_hold",
         "_home",
         "_journal",
+        "_leaves",
         "_others",
         "_program",
         "_resume",
@@ -111,6 +112,8 @@ class Execution(Actor[ExecutionInbox]):
         self._busy = False
         """A turn is on its way into the log, or what it needs is being read."""
         self._woken = False
+        self._leaves = False
+        """After the turn that is on its way nothing is to be done for so long that the execution may leave memory."""
         self._turn: Turn | None = None
         self._consumed: tuple[int, ...] = ()
         self._seen: set[int] = set()
@@ -263,8 +266,8 @@ class Execution(Actor[ExecutionInbox]):
             else:
                 self._appended(None, ctx)
             return
-        waits, wake_at = self._waits(turn)
-        append = self._journal.append_of(turn, consumed, waiting=waits, wake_at=wake_at)
+        self._leaves, wake_at = self._waits(turn)
+        append = self._journal.append_of(turn, consumed, waiting=self._leaves, wake_at=wake_at)
         self._others = tuple({row.execution_id for row in append.inbox})
         own = ctx.self_ref
         self._engine.store.log.append(append, lambda error: own.report(AppendEnded(error=error)))
@@ -318,7 +321,7 @@ class Execution(Actor[ExecutionInbox]):
         may_start = [key for key in turn.touched if key[0] in state.runs and turn.may_go_on(state.runs[key[0]])]
         self._attempts.start(may_start, self._known_program(), state, ctx)
         self._keep_snapshot(ctx)
-        if self._waits(turn)[0] and not self._waiting and not self._woken:
+        if self._leaves and not self._waiting and not self._woken:
             self._home.passivated(state.execution_id)
             ctx.stop()
 

@@ -43,9 +43,8 @@ def force(turn: Turn, name: str) -> bool:
 
 def _fire(turn: Turn, name: str, taken: Taken) -> None:
     step = turn.program.step(name)
-    draft = Draft(turn, turn.scope(step=name))
-    arguments, prev = _token_args(turn, name, taken), _prev(taken)
-    draft.scope.enter(arguments, prev)
+    arguments = _token_args(turn, name, taken)
+    draft = _draft(turn, name, arguments, _prev(taken))
     if not _admitted(draft, step):
         _refuse(turn, step, taken, draft)
         return
@@ -100,6 +99,8 @@ def live_steps(turn: Turn, *, apart_from: str) -> int:
 
 def _token_args(turn: Turn, name: str, taken: Taken) -> dict[str, Value]:
     """The tokens' args, merged in the document order of the arcs: later wins."""
+    if len(taken) == 1:
+        return taken[0][1].args
     arguments: dict[str, Value] = {}
     for _, token in sorted(taken, key=lambda pair: turn.program.inputs(name).index(pair[0])):
         arguments = {**arguments, **token.args}
@@ -108,7 +109,14 @@ def _token_args(turn: Turn, name: str, taken: Taken) -> dict[str, Value]:
 
 def _prev(taken: Taken) -> Value:
     """The result of the step whose token came last."""
+    if len(taken) == 1:
+        return taken[0][1].value
     return max((token for _, token in taken), key=lambda token: token.id).value if taken else None
+
+
+def _draft(turn: Turn, name: str, arguments: dict[str, Value], prev: Value) -> Draft:
+    """For what is rendered before the step has a run."""
+    return Draft(turn, lambda: turn.scope(step=name).entering(arguments, prev))
 
 
 def _admitted(draft: Draft, step: StepProgram) -> bool:
@@ -137,11 +145,10 @@ def start(turn: Turn, step: StepProgram, taken: Taken, arguments: dict[str, Valu
     error: dict[str, Any] | None = None
     loop: LoopPlan | None = None
     timeout_s: float | None = None
-    draft = Draft(turn, turn.scope(step=name))
-    draft.scope.enter(arguments, _prev(taken))
+    prev = _prev(taken)
     try:
-        arguments = {**draft.args(step.args), **arguments}
-        draft.scope.enter(arguments, _prev(taken))
+        arguments = {**_draft(turn, name, arguments, prev).args(step.args), **arguments}
+        draft = _draft(turn, name, arguments, prev)
         loop = _loop_plan(draft, step)
         timeout_s = _timeout_s(draft, step)
     except TemplateError as problem:

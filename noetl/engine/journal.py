@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final
-
-import msgspec
 
 from noetl.engine import effects
 from noetl.engine.evolve import FORMAT
 from noetl.engine.recovery import folded
 from noetl.engine.sealing import seal_events
+from noetl.engine.snapshot import pack
 from noetl.engine.state import State
 from noetl.engine.turn import Turn
-from noetl.events import AnyEvent, encode_events
+from noetl.events import ChildStarted, IterationCompleted, encode_events
 from noetl.store.lease import Shard
-from noetl.store.log import NO_HASH, Append, ExecutionRow, LoopItem, RowChange, Snapshot, chain
+from noetl.store.log import NO_HASH, Append, ExecutionRow, RowChange, Snapshot, chain
 from noetl.store.store import Store
-from noetl.values import pack_leaf
 from noetl.vault.secrets import Secrets
-
-_encode_state: Final = msgspec.msgpack.Encoder(enc_hook=pack_leaf).encode
 
 
 class Journal:
@@ -42,6 +37,7 @@ class Journal:
     def append_of(self, turn: Turn, consumed: tuple[int, ...], *, waiting: bool, wake_at: dt.datetime | None) -> Append:
         """The append that makes a turn's events true, with all that becomes true together with them. Moves the position on."""
         events = tuple(turn.events)
+        kinds = frozenset(map(type, events))
         body = encode_events(events)
         if self._secrets.found_in(body):
             body = encode_events(seal_events(events, self._secrets))
@@ -64,17 +60,17 @@ class Journal:
             epoch=self._shard.epoch,
             created=created,
             change=change,
-            items=self._items(events),
+            items=effects.loop_items(events, self._secrets) if IterationCompleted in kinds else (),
             consumed=consumed,
-            inbox=effects.inbox_rows(events, state, self._secrets),
-            children=effects.child_rows(events, self.row, turn.now),
+            inbox=effects.inbox_rows(events, state, self._secrets) if kinds & effects.TOLD else (),
+            children=effects.child_rows(events, self.row, turn.now) if ChildStarted in kinds else (),
         )
 
     def snapshot_of(self, state: State, every: int) -> Snapshot | None:
         """A snapshot of the state as it is in the log now, when enough events have come since the last."""
         if self.next_seq - self._snapshot_seq < every:
             return None
-        body = _encode_state(state)
+        body = pack(state)
         if self._secrets.found_in(body):
             return None  # secrets are sealed in events only
         self._snapshot_seq = self.next_seq
@@ -111,6 +107,3 @@ class Journal:
             error=change.error,
         )
         return self.row, None
-
-    def _items(self, events: tuple[AnyEvent, ...]) -> tuple[LoopItem, ...]:
-        return effects.loop_items(events, self._secrets)

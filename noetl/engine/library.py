@@ -152,12 +152,14 @@ def catalog_path(file: Path) -> str:
 
 def find_file(path: str, roots: Sequence[Path], relative_to: Path | None = None) -> Path | None:
     """The file of a playbook: `a/b` may be a/b, a/b.yaml, or a/b/b.yaml, below the caller's folder or a root; else the one that says it has that
-    catalog path."""
+    catalog path, or that with its last part twice."""
     for folder in _folders(roots, relative_to):
         for candidate in _candidates(folder, path):
             if candidate.is_file():
                 return candidate
-    return next((file for file in _neighbours(roots, relative_to) if _has_path(file, path.strip("/"))), None)
+    bare = path.strip("/")
+    named = (bare, f"{bare}/{Path(bare).name}")
+    return next((file for wanted in named for file in _neighbours(roots, relative_to) if _has_path(file, wanted)), None)
 
 
 def _neighbours(roots: Sequence[Path], relative_to: Path | None) -> Iterator[Path]:

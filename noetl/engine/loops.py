@@ -29,6 +29,4 @@ def advance(turn: Turn, run: Run) -> None:
 
 def _loop_error(run: Run, loop: LoopState) -> dict[str, object]:
     """The first failed iteration's error, with how far the loop came."""
-    error = dict(loop.error or {})
-    failed = next((frame.index for frame in run.frames.values() if frame.phase == "failed"), None)
-    return {**error, "step": run.step, "iteration": failed, "stats": {"total": loop.total, "success": loop.success, "failed": loop.failed}}
+    return {**(loop.error or {}), "step": run.step, "stats": {"total": loop.total, "success": loop.success, "failed": loop.failed}}

@@ -83,7 +83,7 @@ class ChildRequested(CallMessage, frozen=True, kw_only=True):
 
 
 class ChildEnded(ExecutionMessage, frozen=True, kw_only=True):
-    """`inbox_id` is the row that says so."""
+    """`inbox_id` is the row that says so. `run` is 0 when the child could not say which call it was."""
 
     child: int
     run: int

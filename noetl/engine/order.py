@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct
 
 from noetl.dsl.lookup import MISSING, Load
 from noetl.dsl.playbook import Output, Sink
@@ -18,8 +19,7 @@ from noetl.tools.tool import Call
 LOOP_NAMES: Final = frozenset({"iter", "loop", "loop_index"})
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """One attempt. `names` are those that its templates and its tool read; `inner` those of them that hide an arg of the same name."""
 
     call: Call
@@ -42,7 +42,7 @@ class Order:
     depth: int
     max_depth: int
     is_sink: bool = False
-    context: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = {}
 
 
 def build(program: Program, state: State, run: Run, frame: Frame, load: Load, now: dt.datetime, extra_names: ExtraNames) -> Order:

@@ -13,6 +13,7 @@ from noetl.engine.evolve import frame_value
 from noetl.engine.failure import Error, failure, located, template_failure
 from noetl.engine.program import StepProgram
 from noetl.engine.rules import GO, Verdict, act, counts_for, judge
+from noetl.engine.scope import Scope
 from noetl.engine.state import Frame, Run
 from noetl.engine.turn import Turn
 from noetl.errors import TemplateError
@@ -71,6 +72,11 @@ _BOUNDARY_EVENTS: Final[Mapping[str, EventName]] = {"enter": STEP_ENTER, "exit":
 
 
 def _draft(turn: Turn, run: Run, frame: Frame, event: EventName) -> FrameDraft:
+    return FrameDraft(turn, lambda: _scope(turn, run, frame, event), run, frame)
+
+
+def _scope(turn: Turn, run: Run, frame: Frame, event: EventName) -> Scope:
+    """What rules see at a boundary."""
     outcome = frame.outcome
     status, payload = ("running", None) if outcome is None else (outcome.status, outcome.result)
     scope = turn.scope(run=run, frame=frame, extra={"event": Event(event, step=run.step, status=status, payload=payload, load=turn.load)})
@@ -78,7 +84,7 @@ def _draft(turn: Turn, run: Run, frame: Frame, event: EventName) -> FrameDraft:
         task = turn.program.step(run.step).by_label[frame.task]
         if args := {name: value for name, value in task.args.items() if not task.declares(name, run.args)}:
             scope.with_task_args(args, turn.scope(run=run, frame=msgspec.structs.replace(frame, outcome=None)))
-    return FrameDraft(turn, scope, run, frame)
+    return scope
 
 
 def _carry_out(draft: FrameDraft, step: StepProgram, work: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from noetl.engine.evolve import FORMAT, fold
+from noetl.engine.snapshot import unpack
 from noetl.engine.state import State
 from noetl.errors import LogCorrupt, NotFound
 from noetl.events import AnyEvent
@@ -44,9 +45,8 @@ async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_lea
     state, version, next_seq, last = State(execution_id=execution_id), 0, 1, NO_HASH
     at: dt.datetime | None = None
     snapshot = await store.snapshots.snapshot(execution_id)
-    if snapshot is not None and snapshot.evolve == FORMAT:
-        state = msgspec.msgpack.decode(snapshot.body, type=State, ext_hook=ext_hook)
-        version, next_seq, last = snapshot.version, snapshot.next_seq, snapshot.hash
+    if snapshot is not None and snapshot.evolve == FORMAT and (kept := unpack(snapshot.body, ext_hook)) is not None:
+        state, version, next_seq, last = kept, snapshot.version, snapshot.next_seq, snapshot.hash
     rows = await store.log.read(execution_id, after=version)
     check_chain(rows, last, version)
     decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=ext_hook)

@@ -12,6 +12,7 @@ from noetl.engine.draft import Draft
 from noetl.engine.failure import failure, template_failure
 from noetl.engine.pipeline import LOOP_FRAME, fail
 from noetl.engine.program import ArcProgram, StepProgram
+from noetl.engine.scope import Scope
 from noetl.engine.state import Outcome, Run
 from noetl.engine.turn import Turn
 from noetl.errors import TemplateError
@@ -24,7 +25,7 @@ Targets = list[tuple[str, dict[str, Value]]]
 def route(turn: Turn, run: Run) -> None:
     """Apply the step's `set`, choose its arcs, put the tokens into their places."""
     step = turn.program.step(run.step)
-    draft = Draft(turn, _scope(turn, run))
+    draft = Draft(turn, lambda: _scope(turn, run))
     try:
         writes, targets = _succeeded(draft, step, run) if run.error is None else _failed(draft, step)
     except TemplateError as error:
@@ -55,7 +56,7 @@ def begin_failure(turn: Turn, error: dict[str, Any]) -> None:
     turn.emit(ExecutionStopping(error=error, until=until))
 
 
-def _scope(turn: Turn, run: Run) -> Any:
+def _scope(turn: Turn, run: Run) -> Scope:
     """What guards of arcs see: the step's result, its last call, and the event."""
     frame = run.frames.get(0) if run.loop is None else run.frames.get(LOOP_FRAME)
     name = STEP_FAILED_ARCS if run.error is not None else LOOP_DONE_ARCS if run.loop is not None else STEP_DONE_ARCS

@@ -70,7 +70,7 @@ class Scope(Mapping[str, Any]):
         self.step_name = run.step if run is not None else step
         self.workload: Mapping[str, Any] = state.workload
         self._task_args: Mapping[str, Renderable] = {}
-        self._outer = self
+        self._outer: Scope | None = None
 
     def write(self, patch: Patch) -> None:
         """Let what is read from now on see a write that will be applied later."""
@@ -81,11 +81,12 @@ class Scope(Mapping[str, Any]):
         elif patch.scope == "step":
             self._local = patched(self._local, patch)
 
-    def enter(self, args: dict[str, Any], prev: Any) -> None:
-        """The names at the start of a step that has no run yet."""
+    def entering(self, args: dict[str, Any], prev: Any) -> Scope:
+        """With the names at the start of a step that has no run yet."""
         seen = see(prev, self._load)
         self.bind(args=args, _prev=seen, result=seen)
         self._local = args
+        return self
 
     def with_task_args(self, args: Mapping[str, Renderable], outer: Scope) -> None:
         """Show the inputs of the task whose call is judged. They are rendered over `outer`, when they are read."""
@@ -156,7 +157,7 @@ class Scope(Mapping[str, Any]):
 
     def _in_args(self, key: str) -> Any:
         if key in self._task_args:
-            return self._task_args[key].render(self._outer, self._load)
+            return self._task_args[key].render(self if self._outer is None else self._outer, self._load)
         return self._run.args.get(key, MISSING) if self._run is not None else MISSING
 
     def _in_engine(self, key: str) -> Any:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Signal
 from noetl.actors.ref import Ref, Reply
-from noetl.engine import messages
+from noetl.engine import effects, messages
 from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
 from noetl.engine.execution import Execution, Home
@@ -190,7 +190,15 @@ class Shard(Actor[ShardInbox]):
         for reply in self._watchers.pop(id_, ()):
             reply.fail(error)
         if isinstance(reason, (Quarantined, LogCorrupt)):
-            ctx.run(self._engine.store.executions.quarantine(id_, str(reason)), Handled)
+            ctx.run(self._quarantine(id_, str(reason)), lambda parent: Look((parent,)) if isinstance(parent, int) else Handled(parent))
+
+    async def _quarantine(self, id_: int, reason: str) -> int | None:
+        """Its parent, which is told in the same transaction: nobody else will."""
+        executions = self._engine.store.executions
+        row = await executions.execution(id_)
+        parent = None if row is None else row.parent_id
+        await executions.quarantine(id_, reason, None if parent is None else effects.quarantined_child(parent, id_, reason))
+        return parent
 
     def _drop_all(self, reason: Fenced, ctx: Context[ShardInbox]) -> None:
         """What we hold is somebody else's now."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from noetl.dsl.lookup import Load, NotLoaded
@@ -76,12 +76,9 @@ class Turn:
     def emit(self, event: AnyEvent) -> None:
         evolve(self.state, event)
         self.events.append(event)
-        if isinstance(event, (TaskScheduled, AttemptLost)):
-            self.touched[event.run, event.index] = None
-        elif isinstance(event, ChildStarted):
-            self.touched.pop((event.run, event.index), None)
-        elif isinstance(event, StepRouted):
-            self.ended.append(event.run)
+        note = _NOTES.get(type(event))
+        if note is not None:
+            note(self, event)
 
     def emit_all(self, events: list[AnyEvent]) -> None:
         for event in events:
@@ -110,3 +107,24 @@ class Turn:
 
     def lacks(self, error: NotLoaded) -> None:
         self.needs[error.handle.hash] = error.handle
+
+
+def _touch(turn: Turn, event: TaskScheduled | AttemptLost) -> None:
+    turn.touched[event.run, event.index] = None
+
+
+def _is_childs(turn: Turn, event: ChildStarted) -> None:
+    turn.touched.pop((event.run, event.index), None)
+
+
+def _is_over(turn: Turn, event: StepRouted) -> None:
+    turn.ended.append(event.run)
+
+
+_NOTES: Final[Mapping[type, Callable[[Turn, Any], None]]] = {
+    TaskScheduled: _touch,
+    AttemptLost: _touch,
+    ChildStarted: _is_childs,
+    StepRouted: _is_over,
+}
+"""What the actor will have to do about an event."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GC_THRESHOLDS: Final = (20_000, 20, 10)
+_GC_THRESHOLDS: Final = (100_000, 20, 10)
 """Most garbage here dies by reference count; the default thresholds cost a tenth of the throughput."""
 
 

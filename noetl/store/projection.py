@@ -25,8 +25,8 @@ class Executions(Protocol):
 
     async def next_wake(self, shard: int) -> dt.datetime | None: ...
 
-    async def quarantine(self, execution_id: int, reason: str) -> None:
-        """Mark an execution that can't go on as failed, outside of its log."""
+    async def quarantine(self, execution_id: int, reason: str, tell: InboxRow | None = None) -> None:
+        """Mark an execution that can't go on as failed, outside of its log; with it, leave a message for another one."""
         ...
 
     async def prune(self, ended_before: dt.datetime) -> list[int]:
@@ -40,7 +40,7 @@ class Inbox(Protocol):
         ...
 
     async def waiting(self, shard: int) -> list[InboxRow]:
-        """Messages for executions of the shard that are not taken in, oldest first."""
+        """Messages for executions of the shard that are not taken in, oldest first. One that has ended, or is in quarantine, is not woken by any."""
         ...
 
     async def discard(self, ids: tuple[int, ...]) -> None:

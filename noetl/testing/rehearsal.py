@@ -7,7 +7,6 @@ assert run.status == "completed"
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from noetl.dsl.lookup import NotLoaded, settle
 from noetl.dsl.net import compile_net
 from noetl.dsl.template import Renderable
 from noetl.engine import messages
-from noetl.engine.binding import CallNames, bound_args, rendered_fields, with_sink_data
+from noetl.engine.binding import Bound, CallNames, bound
 from noetl.engine.decide import decide
 from noetl.engine.evolve import fold
 from noetl.engine.failure import unrendered
@@ -77,6 +76,8 @@ class Rehearsal:
         assert loaded.playbook is not None, loaded.errors
         self.program = Program(compile_net(loaded.playbook), "net")
         self.state = State(execution_id=EXECUTION_ID)
+        self._folded = State(execution_id=EXECUTION_ID)
+        """The events folded, as a recovery would."""
         self.events: list[AnyEvent] = []
         self.calls: list[SimulatedCall] = []
         self.now = START
@@ -122,10 +123,9 @@ class Rehearsal:
             self._turn(self._waiting.popleft())
 
     def _turn(self, message: messages.Decided) -> None:
-        before = copy.deepcopy(self.state)
         turn = Turn(self.program, self.state, self._load, self.now, chance=self._chance, inline_max_bytes=self._inline_max_bytes)
         decide(turn, message)
-        assert fold(before, turn.events) == self.state, "folding the events does not give the state that deciding left behind"
+        assert fold(self._folded, turn.events) == self.state, "folding the events does not give the state that deciding left behind"
         self.events += turn.events
         self._stored |= turn.artifacts
         for event in turn.events:
@@ -200,10 +200,7 @@ class Rehearsal:
 
     def _simulated(self, order: Order) -> SimulatedCall:
         program = order.program
-        args: dict[str, Any] = self._loaded(lambda: bound_args(order, self._render))
-        fields: dict[str, Any] = self._loaded(lambda: rendered_fields(order, args, self._render))
-        if order.is_sink:
-            fields, args = with_sink_data(order, fields, args)
+        given: Bound = self._loaded(lambda: bound(order, self._render))
         label = program.task.label
         self._numbers[label] = self._numbers.get(label, 0) + 1
         return SimulatedCall(
@@ -214,8 +211,8 @@ class Rehearsal:
             attempt=order.call.attempt,
             number=self._numbers[label],
             id=order.call.id,
-            args=self.plain(args),
-            fields=self.plain(fields),
+            args=self.plain(given.args),
+            fields=self.plain(given.fields),
             at=self.now,
         )
 

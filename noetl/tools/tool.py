@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -83,6 +83,8 @@ class Resources:
         """Holds one directory per execution for what its tools keep between calls."""
         self.artifacts_dir = artifacts_dir
         self._opened: dict[str, asyncio.Future[Any]] = {}
+        self._ended: set[int] = set()
+        """Executions that are over and whose directories are still to be deleted."""
         self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
 
@@ -114,14 +116,20 @@ class Resources:
         """A directory of the execution's own, deleted at its end. Not made here."""
         return self.state_dir / str(execution_id)
 
-    async def end_execution(self, execution_id: int, *, resumable: bool = False) -> None:
-        """Let go of what an execution held. Its directory goes with it, unless it may be resumed."""
+    def end_execution(self, execution_id: int, *, resumable: bool = False) -> Coroutine[Any, Any, None]:
+        """Let go of what an execution held. Its directory goes with it, unless it may be resumed; at the latest when all this is closed."""
+        if not resumable:
+            self._ended.add(execution_id)
+        return self._let_go(execution_id, resumable)
+
+    async def _let_go(self, execution_id: int, resumable: bool) -> None:
         for future in list(self._opened.values()):
             if future.done() and not future.cancelled() and hasattr(future.result(), "end_execution"):
                 await future.result().end_execution(execution_id)
         directory = self.execution_dir(execution_id)
         if not resumable and directory.exists():  # (few executions have one: that look costs less than a thread)
             await self.run_blocking(shutil.rmtree, directory)
+        self._ended.discard(execution_id)
 
     async def close(self) -> None:
         opened, self._opened = self._opened, {}
@@ -136,6 +144,8 @@ class Resources:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
+        while self._ended:
+            shutil.rmtree(self.execution_dir(self._ended.pop()), ignore_errors=True)
         if failures:
             raise ExceptionGroup("closing what the tools shared", failures)
 

@@ -24,7 +24,7 @@ def test_a_run_whose_process_is_gone_is_ended_here_without_running_anything(tmp_
     write(tmp_path, SLEEPER, name="child")
     write(tmp_path, "- {step: start, tool: {kind: playbook, path: child}}", name="parent")
     process = start("run", "parent.yaml", cwd=tmp_path)
-    read_until(process, "[start] 1")
+    read_until(process, " start] 1")
     process.kill()
     ended(process)
     identifier = newest(tmp_path)
@@ -46,7 +46,7 @@ def test_a_child_of_a_live_run_can_be_cancelled_alone(tmp_path: Path) -> None:
     write(tmp_path, SLEEPER, name="child")
     write(tmp_path, "- {step: start, tool: {kind: playbook, path: child}}", name="parent")
     process = start("run", "parent.yaml", cwd=tmp_path)
-    identifier = read_until(process, "[start] 1")[0].split()[1]
+    identifier = read_until(process, " start] 1")[0].split()[1]
     child = noetl("executions", "show", identifier, cwd=tmp_path).stdout.partition("child     ")[2].split()[0]
     assert noetl("executions", "cancel", child, cwd=tmp_path).stdout == f"execution {child} cancelled\n"
     status, rest = ended(process)

@@ -65,7 +65,7 @@ def test_other_executions_are_not_shown_but_what_their_code_prints_is() -> None:
     line = LogLine(AT, "b", 0, 1, "stdout", "hello")
     warning = LogLine(AT, "b", 0, 1, "warning", "odd")
     shown = fed(Recording(), advanced(execution_id=8), LineLogged(8, line), LineLogged(8, warning), LogLost("/logs: full"))
-    assert shown == ["[b] hello", "[b] warning: odd", "warning: what the code prints is kept no longer: /logs: full"]
+    assert shown == ["[8 b] hello", "[8 b] warning: odd", "warning: what the code prints is kept no longer: /logs: full"]
 
 
 def test_what_is_shown_has_no_secrets() -> None:

@@ -255,3 +255,9 @@ def test_many_runs_share_one_store_and_each_owns_its_shard(tmp_path: Path) -> No
     assert connection.execute("select count(distinct shard), count(*) from executions").fetchone() == (5, 5)
     assert connection.execute("select count(*) from shards where node is not null").fetchone() == (0,), "each has given its shard up"
     connection.close()
+
+
+def test_what_tools_keep_for_an_execution_is_gone_when_it_has_completed(tmp_path: Path) -> None:
+    write(tmp_path, "- {step: start, tool: {kind: duckdb, command: create table t (a int)}}")
+    assert noetl("run", "test.yaml", cwd=tmp_path).returncode == 0
+    assert not [name for name in files(tmp_path / ".noetl") if name.endswith(".duckdb")]

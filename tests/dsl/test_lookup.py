@@ -133,7 +133,7 @@ def test_of_a_selection_only_the_selected_keys_are_seen() -> None:
 
 def test_a_list_that_lies_elsewhere_says_where() -> None:
     handle, load = large(list(range(1000)))
-    assert look("[x[999], x._ref, x._store, x | length]", handle, load) == [999, handle.ref, "disk", 1000]
+    assert look("[x[999], x._ref, x._store, x | length]", handle, load) == [999, handle.ref, "kv", 1000]
     assert look("x._ref is defined", [1]) is False
 
 

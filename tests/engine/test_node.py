@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import os
 import signal
 from pathlib import Path
@@ -41,6 +42,26 @@ async def test_an_execution_runs_to_its_end_and_its_log_is_a_chain(boot: Boot) -
     rows = await bench.node.parts.store.log.read(state.execution_id)  # type: ignore[union-attr]
     check_chain(rows)
     assert len(rows) == 4, "one append for the start and one for each outcome"
+
+
+async def test_executions_that_are_over_leave_no_reference_cycles_behind(boot: Boot) -> None:
+    """What dies by reference count costs no pauses: the collector has nothing of ours to look for."""
+    bench = await boot()
+    await bench.run(THREE)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(5):
+            await bench.run(THREE)
+        bench.heard.clear()
+        gc.collect()
+        ours = {type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("noetl")}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert ours == set()
 
 
 async def test_the_log_folds_to_the_state_that_the_actor_had(boot: Boot) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from noetl.dsl.playbook import Limits
 from noetl.errors import ToolError
 from noetl.events import StepSkipped
 from noetl.testing.rehearsal import SimulatedCall
@@ -227,6 +228,16 @@ def test_the_set_of_a_task_runs_after_an_error_that_was_swallowed_and_not_after_
 
     assert play(text.format(do="continue"), {"start": tool}).ctx == {"seen": True, "local": 1}
     assert play(text.format(do="fail"), {"start": tool}).ctx == {"local": None}
+
+
+@pytest.mark.parametrize(("then", "seconds"), [("delay: 90", 60), ("delay: 40, backoff: linear", 40), ("delay: 90, max_delay: 100", 90)])
+def test_a_wait_is_a_minute_at_most_unless_the_author_says_so(then: str, seconds: float) -> None:
+    run = rules(f"[{{when: error, then: {{do: retry, attempts: 2, {then}}}}}]", {"work": fails(1)})
+    assert (run.calls[1].at - run.calls[0].at).total_seconds() == seconds
+
+
+def test_the_limits_have_defaults() -> None:
+    assert Limits() == Limits(max_step_runs=100_000, max_tasks_per_run=100_000, max_depth=16)
 
 
 # Errors of templates

@@ -122,6 +122,7 @@ class SqliteLog:
                     yield row[0]
 
 
+_LEAVE: Final = "insert into inbox (execution_id, kind, body) values (?, ?, ?)"
 _BODIES: Final = {"events": ("sequence",), "loop_items": ("execution_id", "run", "idx"), "inbox": ("id",), "snapshots": ("execution_id",)}
 """The tables that hold encoded values, and their keys."""
 
@@ -241,13 +242,16 @@ class SqliteExecutions:
         )
         return from_micros(found[0])
 
-    async def quarantine(self, execution_id: int, reason: str) -> None:
-        await self._database.write(
-            lambda connection: connection.execute(
+    async def quarantine(self, execution_id: int, reason: str, tell: InboxRow | None = None) -> None:
+        def mark(connection: Connection) -> None:
+            connection.execute(
                 "update executions set status = 'failed', wake_at = null, ended_at = coalesce(ended_at, ?), error = ? where id = ?",
                 (time.time_ns() // 1000, f"quarantined: {reason}", execution_id),
             )
-        )
+            if tell is not None:
+                connection.execute(_LEAVE, (tell.execution_id, tell.kind, tell.body))
+
+        await self._database.write(mark)
 
     async def prune(self, ended_before: dt.datetime) -> list[int]:
         def delete(connection: Connection) -> list[int]:
@@ -305,12 +309,12 @@ class SqliteInbox:
         def insert(connection: Connection) -> None:
             if connection.execute("select 1 from executions where id = ?", (row.execution_id,)).fetchone() is None:
                 raise NotFound(f"there is no execution {row.execution_id} in this store")
-            connection.execute("insert into inbox (execution_id, kind, body) values (?, ?, ?)", (row.execution_id, row.kind, row.body))
+            connection.execute(_LEAVE, (row.execution_id, row.kind, row.body))
 
         await self._database.write(insert)
 
     async def waiting(self, shard: int) -> list[InboxRow]:
-        return await self._select("join executions on executions.id = execution_id where executions.shard = ?", shard)
+        return await self._select("join executions on executions.id = execution_id where executions.shard = ? and ended_at is null", shard)
 
     async def waiting_for(self, execution_id: int) -> list[InboxRow]:
         return await self._select("where execution_id = ?", execution_id)
