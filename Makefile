@@ -23,8 +23,10 @@ lint: $(VENV)/dev.stamp ## Check format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict
 
-bench: $(VENV)/dev.stamp ## Measure the engine
+bench: $(VENV)/dev.stamp ## Measure: the engine, the command line, memory
 	$(BIN)/python bench/engine.py
+	$(BIN)/python bench/cli.py
+	$(BIN)/python bench/memory.py
 
 clean: ## Delete what was installed and made; the runs in .noetl stay
 	rm -rf $(VENV) build dist examples/flights/out .mypy_cache .pytest_cache .ruff_cache .hypothesis
