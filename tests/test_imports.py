@@ -18,12 +18,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": set(),
     "vault": {"store"},
     "tools": set(),
-    "actors": set(),
-    "supervisors": {"actors"},
-    "engine": {"dsl", "store", "vault", "tools", "actors", "supervisors"},
-    "node": {"dsl", "store", "vault", "tools", "actors", "supervisors", "engine"},
+    "mailbox": set(),
+    "actors": {"mailbox"},
+    "supervisors": {"mailbox", "actors"},
+    "engine": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors"},
+    "node": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
     "cli": {"dsl", "store", "vault", "tools", "engine", "node"},
-    "testing": {"dsl", "engine", "actors", "supervisors"},
+    "testing": {"dsl", "engine", "mailbox", "actors", "supervisors"},
 }
 ROOT_VERSION = "noetl"
 """`from noetl import __version__` is for everybody."""

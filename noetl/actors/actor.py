@@ -17,9 +17,10 @@ import asyncio
 import datetime as dt
 import enum
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from noetl.actors.ref import Ref
+from noetl.mailbox.mailbox import Overflow
 
 if TYPE_CHECKING:
     from noetl.actors.cell import Cell
@@ -86,7 +87,6 @@ class Ready:
 
 
 Signal = Exit | Down | Ready
-Overflow = Literal["reject", "drop_oldest"]
 
 
 class _Behaviour(Generic[M]):

@@ -1,13 +1,11 @@
-"""The inside of an actor: its mailbox, its life, its ties to others.
+"""The inside of an actor: its turns, and its life from start to end.
 
-A cell is the role; its `actor` is the incarnation. An idle cell has no task and no queue: `mailbox` is a deque only while there is something to do,
-which is also how the runtime knows that the cell is scheduled.
+A cell is the role; its `actor` is the incarnation. An idle cell has no task and no queue (`noetl.mailbox.mailbox`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.actors.actor import (
@@ -26,7 +24,7 @@ from noetl.actors.actor import (
 )
 from noetl.actors.ref import Ref
 from noetl.actors.ties import Tied, current_cell
-from noetl.errors import ActorDead, MailboxFull
+from noetl.errors import ActorDead
 from noetl.probe import ActorExited, ActorStarted, TaskDisowned
 
 if TYPE_CHECKING:
@@ -70,12 +68,10 @@ class Cell(Tied[M]):
     __slots__ = (
         "_children",
         "_context",
-        "_mailbox",
         "_reason",
         "_shutdown_s",
         "_start",
         "_state",
-        "_system",
         "_task",
         "actor",
         "id",
@@ -91,8 +87,6 @@ class Cell(Tied[M]):
         self._shutdown_s = shutdown_s
         self._state = _DEAD
         self._context: Context[M] | None = None
-        self._mailbox: deque[M] | None = None
-        self._system: deque[Signal | _Shutdown | _Crash] | None = None
         self._reason: Reason | None = None
         self._task: asyncio.Task[None] | None = None
         self._children: dict[Cell[Any], Any] | None = None
@@ -107,40 +101,17 @@ class Cell(Tied[M]):
         return str(self.id) if self.parent is None else f"{self.parent.path}/{self.id}"
 
     def is_alive(self) -> bool:
-        return self._state <= _RUNNING
+        return self.accepting
 
     def is_dead(self) -> bool:
         return self._state == _DEAD
 
+    def is_schedulable(self) -> bool:
+        return self._state == _RUNNING
+
     def is_ready(self) -> bool:
         """Whether its start is over: `init` has returned, and `ready` was called if that was deferred."""
         return self._state == _RUNNING and not self._is_deferred()
-
-    def tell(self, message: M) -> None:
-        if self._state >= _STOPPING:
-            raise ActorDead(f"{self.path} is not running")
-        mailbox = self._mailbox
-        if mailbox is None:
-            self._wake().append(message)
-            return
-        if len(mailbox) >= self.actor.capacity:  # type: ignore[union-attr]  # an actor that is not dead is there
-            self._overflow(mailbox)
-        mailbox.append(message)
-
-    def report(self, message: M) -> None:
-        if self._state >= _STOPPING:
-            return
-        mailbox = self._mailbox
-        (self._wake() if mailbox is None else mailbox).append(message)
-
-    async def send(self, message: M) -> None:
-        while self._state < _STOPPING and self._mailbox is not None and len(self._mailbox) >= self._capacity():
-            room: asyncio.Future[None] = self.runtime.loop.create_future()
-            ties = self._tie()
-            ties.room = ties.room or deque()
-            ties.room.append(room)
-            await room
-        self.tell(message)
 
     def kill(self) -> None:
         if self._state == _DEAD:
@@ -169,24 +140,7 @@ class Cell(Tied[M]):
             ties.kill_timer = self.runtime.loop.call_later(self._shutdown_s, self.kill)
         self.hear(_Shutdown(reason))
 
-    def _capacity(self) -> int:
-        return 1 if self.actor is None else self.actor.capacity
-
-    def _overflow(self, mailbox: deque[M]) -> None:
-        """Make room, or refuse."""
-        if self.actor is not None and self.actor.overflow == "drop_oldest":
-            mailbox.popleft()
-            return
-        raise MailboxFull(f"the mailbox of {self.path} is full ({len(mailbox)} messages)")
-
     # -- running ------------------------------------------------------------------------------------------------------
-
-    def _wake(self) -> deque[M]:
-        """The mailbox, made; and a place in the run queue. (While `init` runs: only the mailbox.)"""
-        mailbox = self._mailbox = self.runtime.take_deque()
-        if self._state == _RUNNING:
-            self.runtime.schedule(self)
-        return mailbox
 
     def hear(self, signal: Signal | _Shutdown | _Crash) -> None:
         """Put a system message before all user messages."""
@@ -197,11 +151,7 @@ class Cell(Tied[M]):
             self._task.add_done_callback(self._never_ran)
             self._task.cancel()
             return
-        if self._system is None:
-            self._system = deque()
-        self._system.append(signal)
-        if self._mailbox is None:
-            self._wake()
+        self.signal_first(signal)
 
     def _interrupts(self, signal: Signal | _Shutdown | _Crash) -> bool:
         """Whether a running coroutine is cancelled for it: without `trap_exit` a shutdown and an abnormal exit are; a start always is."""
@@ -214,8 +164,8 @@ class Cell(Tied[M]):
 
     def turn(self) -> None:
         """Handle what waits, at most `BUDGET` messages. Called by the runtime."""
-        mailbox, actor, context = self._mailbox, self.actor, self._context
-        if mailbox is None or actor is None or context is None or self._task is not None or self._state != _RUNNING:
+        messages, actor, context = self.messages, self.actor, self._context
+        if messages is None or actor is None or context is None or self._task is not None or self._state != _RUNNING:
             return  # ended, or driven by its task, since it was scheduled
         if isinstance(actor, AsyncActor):
             self._task = self.runtime.loop.create_task(self._drive(actor, context, self.incarnation))
@@ -227,15 +177,15 @@ class Cell(Tied[M]):
                 if self._reason is not None:
                     self._begin_stop(self._reason)
                     return
-                if self._system:
-                    message = self._system.popleft()
+                if self.signals:
+                    message = self.signals.popleft()
                     if (signal := self._own_part(message)) is not None:
                         actor.signal(signal, context)
-                elif mailbox:
-                    message = mailbox.popleft()
+                elif messages:
+                    message = messages.popleft()
                     handle(message, context)
                 else:
-                    self._rest(mailbox)
+                    self.rest(messages)
                     return
         except Exception as error:  # noqa: BLE001  an actor's crash is its supervisor's business
             if self.actor is actor:
@@ -243,7 +193,8 @@ class Cell(Tied[M]):
             else:
                 self.runtime.probe.emit(TaskDisowned(self.path, error))
             return
-        self._more_room()
+        if self.room is not None:
+            self.let_in()
         self.runtime.schedule(self)
 
     async def _drive(self, actor: AsyncActor[M], context: Context[M], incarnation: int) -> None:
@@ -257,22 +208,22 @@ class Cell(Tied[M]):
                     self._init_done()
             turns = 0
             while self._reason is None and self.incarnation == incarnation:
-                mailbox = self._mailbox
-                if self._system:
-                    message = self._system.popleft()
+                messages = self.messages
+                if self.signals:
+                    message = self.signals.popleft()
                     if (signal := self._own_part(message)) is not None:
                         await actor.signal(signal, context)
-                elif mailbox:
-                    message = mailbox.popleft()
+                elif messages:
+                    message = messages.popleft()
                     await actor.handle(message, context)
                 else:
                     self._task = None
-                    if mailbox is not None:
-                        self._rest(mailbox)
+                    if messages is not None:
+                        self.rest(messages)
                     return
                 turns += 1
                 if turns % BUDGET == 0:
-                    self._more_room()
+                    self.let_in()
                     await asyncio.sleep(0)
             reason: Reason = self._reason or NORMAL
         except asyncio.CancelledError as error:
@@ -284,20 +235,6 @@ class Cell(Tied[M]):
             self._begin_stop(reason, message)
         elif isinstance(reason, Exception):
             self.runtime.probe.emit(TaskDisowned(self.path, reason))
-
-    def _rest(self, mailbox: deque[M]) -> None:
-        """Nothing left to do: give the deque back."""
-        if self._mailbox is mailbox:
-            self._mailbox = None
-            self.runtime.give_deque(mailbox)
-            self._more_room()
-
-    def _more_room(self) -> None:
-        if self._ties is not None and self._ties.room:
-            room, self._ties.room = self._ties.room, None
-            for waiting in room:
-                if not waiting.done():
-                    waiting.set_result(None)
 
     def _own_part(self, message: Signal | _Shutdown | _Crash) -> Signal | None:
         """What the cell does about a system message; what is left for the actor's `signal`."""
@@ -322,6 +259,7 @@ class Cell(Tied[M]):
         self.actor = actor
         self._context = context = Context(self)
         self._state = _INIT
+        self.accepting, self.capacity, self.overflow = True, actor.capacity, actor.overflow
         self.incarnation += 1
         if isinstance(actor, AsyncActor):
             if type(actor).init is AsyncActor.init:  # nothing to wait for
@@ -343,10 +281,10 @@ class Cell(Tied[M]):
         self._state = _RUNNING
         if not self._is_deferred():
             self._announce(late=self._task is not None)
-        if self._task is None and (self._mailbox is not None or self._reason is not None):
-            if self._mailbox is None:
-                self._mailbox = self.runtime.take_deque()
+        if self._task is None and self.messages is not None:
             self.runtime.schedule(self)
+        elif self._task is None and self._reason is not None:
+            self.wake()
 
     def defer_ready(self) -> None:
         self._tie().deferred = True
@@ -377,12 +315,13 @@ class Cell(Tied[M]):
     def request_stop(self, reason: Reason) -> None:
         if self._reason is None:
             self._reason = reason
-            if self._state == _RUNNING and self._mailbox is None:
-                self._wake()
+            if self._state == _RUNNING and self.messages is None:
+                self.wake()
 
     def _begin_stop(self, reason: Reason, message: Any = None) -> None:
         """Stop the children, then terminate, then die."""
         self._state = _STOPPING
+        self.accepting = False
         self._reason = reason
         if self.runtime.probe.wanted:
             self.runtime.probe.emit(ActorExited(self.path, self.incarnation, reason, message if is_abnormal(reason) else None))
@@ -450,14 +389,13 @@ class Cell(Tied[M]):
 
     def _end(self, reason: Reason) -> None:
         """Become nothing but a role."""
-        mailbox, ties = self._mailbox, self._ties
+        ties = self._ties
         self._state = _DEAD
+        self.close()
         for child in self._children or ():
             child._retire()
-        self.actor = self._context = self._task = self._mailbox = self._system = None
+        self.actor = self._context = self._task = None
         self._children = self._reason = self._ties = None
-        if mailbox is not None:
-            mailbox.clear()  # the turn that may be under way must not go on with it
         if ties is not None:
             self._untie(ties, reason)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from noetl.actors.actor import NOPROC, Down, Exit, Reason, Signal, Timer
 from noetl.actors.ref import Ref, Reply
 from noetl.errors import ActorDead, AskCycle
+from noetl.mailbox.mailbox import Mailbox
 from noetl.probe import TaskDisowned
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ current_cell: Final[ContextVar[Tied[Any] | None]] = ContextVar("current_cell", d
 
 
 class Ties:
-    """`asking` is whom the actor waits for, `room` who waits for a place in its mailbox, `pending` how many children are still to end.
+    """`asking` is whom the actor waits for, `pending` how many children are still to end.
 
     The containers are made when the first goes in: most actors that have ties at all have one.
     """
 
-    __slots__ = ("asking", "deferred", "kill_timer", "links", "pending", "room", "tasks", "timers", "waiters", "watchers", "watching")
+    __slots__ = ("asking", "deferred", "kill_timer", "links", "pending", "tasks", "timers", "waiters", "watchers", "watching")
 
     def __init__(self) -> None:
         self.links: set[Tied[Any]] | None = None
@@ -44,7 +44,6 @@ class Ties:
         self.waiters: set[Reply[Any]] | None = None
         self.timers: set[Timer] | None = None
         self.tasks: set[asyncio.Task[Any]] | None = None
-        self.room: deque[asyncio.Future[None]] | None = None
         self.asking: Tied[Any] | None = None
         self.pending = 0
         self.deferred = False
@@ -63,13 +62,14 @@ def _without(members: set[N] | None, member: N) -> None:
         members.discard(member)
 
 
-class Tied(Ref[M]):
+class Tied(Mailbox[M], Ref[M]):
     """The half of a cell that knows others. The other half lives and dies (`noetl.actors.cell`)."""
 
-    __slots__ = ("_ties", "incarnation", "runtime")
+    __slots__ = ("_ties", "incarnation")
+    runtime: Runtime
 
     def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+        super().__init__(runtime)
         self.incarnation = 0
         self._ties: Ties | None = None
 
@@ -205,9 +205,6 @@ class Tied(Ref[M]):
             other._unwatch(self)
         for reply in tuple(ties.waiters or ()):
             reply.fail(ActorDead(f"{self.path} ended before it answered"))
-        for waiting in ties.room or ():
-            if not waiting.done():
-                waiting.set_exception(ActorDead(f"{self.path} is not running"))
         for watcher in ties.watchers or ():
             watcher._watched_ended(self, reason)
         for other in ties.links or ():

@@ -1,0 +1,1 @@
+"""Mailboxes: how messages reach a receiver, and how many may wait."""
