@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 FLIGHTS := examples/flights/flights
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench clean check-python
+.PHONY: help run test lint soak bench clean check-python
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,10 +23,14 @@ lint: $(VENV)/dev.stamp ## Check format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict
 
-bench: $(VENV)/dev.stamp ## Measure: the engine, the command line, memory
+soak: $(VENV)/dev.stamp ## Run the simulations under 10,000 seeds each
+	NOETL_TEST_SEEDS=10000 $(BIN)/python -m pytest --timeout 36000 tests/simulation
+
+bench: $(VENV)/dev.stamp ## Measure: the engine, the command line, memory, the actor runtime
 	$(BIN)/python bench/engine.py
 	$(BIN)/python bench/cli.py
 	$(BIN)/python bench/memory.py
+	$(BIN)/python bench/runtime.py
 
 clean: ## Delete what was installed and made; the runs in .noetl stay
 	rm -rf $(VENV) build dist examples/flights/out .mypy_cache .pytest_cache .ruff_cache .hypothesis

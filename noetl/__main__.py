@@ -1,6 +1,14 @@
-"""`python -m noetl` is `noetl`."""
+"""The `noetl` command, also as `python -m noetl`."""
 
-from noetl.cli.main import main
+import signal
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while modules load: Python would raise, and sometimes drop, a KeyboardInterrupt
+    from noetl.cli.main import main as command  # noqa: PLC0415  see above
+
+    command()
+
 
 if __name__ == "__main__":
     main()

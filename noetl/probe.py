@@ -29,6 +29,40 @@ class ActorExited(Happening, frozen=True):
     message: Any = None
 
 
+class ActorCrashed(Happening, frozen=True):
+    """An actor ends abnormally: what a report needs, as references. `is_late`: its parent is ending already."""
+
+    path: str
+    incarnation: int
+    actor: Any
+    message: Any
+    """What it was handling; the Exit of a linked actor when it ends because of that."""
+    reason: Any
+    parent: str | None
+    is_late: bool
+
+
+class ExitHandled(Happening, frozen=True):
+    """An actor was told of the abnormal end of a child, and has done about it what it does."""
+
+    path: str
+    child: str
+
+
+class ActorPassivated(Happening, frozen=True):
+    """It sleeps: only its role and what it keeps are left, until something comes for it."""
+
+    path: str
+    incarnation: int
+
+
+class ActorActivated(Happening, frozen=True):
+    """Something has come, and it is awake again."""
+
+    path: str
+    incarnation: int
+
+
 class ChildRestarting(Happening, frozen=True):
     supervisor: str
     child: str
@@ -45,10 +79,29 @@ class SupervisorGaveUp(Happening, frozen=True):
 
 
 class TaskDisowned(Happening, frozen=True):
-    """A killed actor's handler did not stop; whatever it still does is ignored."""
+    """A task of an actor that has ended goes on (`outcome` None), or has failed since. It has no effect on the actor's next incarnation."""
 
     path: str
     outcome: Any = None
+
+
+class MailboxAtBound(Happening, frozen=True):
+    """A mailbox has no room for a message. Said once, until the mailbox was empty again."""
+
+    path: str
+    capacity: int
+    overflow: str
+    """What becomes of messages now: `reject` or `drop_oldest`."""
+
+
+class LoopBlocked(Happening, frozen=True):
+    """A handler held the event loop; said when it is free again. `path` None: what held it was no actor. `stack` is as it was when noticed."""
+
+    path: str | None
+    message: str | None
+    """Kind of what it was handling, as far as it is known."""
+    blocked_s: float
+    stack: str
 
 
 Listener = Callable[[Happening], None]

@@ -46,6 +46,15 @@ class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """An execution that has nothing to do for at least this long leaves memory and is woken by the store."""
     inbox_poll_s: Seconds = 0.5
     """How often the store is asked for messages from other processes."""
+    loop_hang_s: Seconds | None = 60.0
+    """A handler that holds the event loop for that long can't be stopped: the process ends, with status 70. None: never."""
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the runtime reports: crashes of actors, and what holds the event loop."""
+
+    format: Literal["text", "json"] = "text"
+    """`json`: an object a line."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +64,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     python: PythonSettings = PythonSettings()
     store: StoreSettings = StoreSettings()
     engine: EngineSettings = EngineSettings()
+    log: LogSettings = LogSettings()
     playbook_path: tuple[str, ...] = ()
     """Catalog roots: folders in which a playbook path is looked up."""
     credentials: str | None = None

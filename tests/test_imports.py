@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supervisors": {"mailbox", "actors"},
     "engine": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors"},
     "node": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
-    "cli": {"dsl", "store", "vault", "tools", "engine", "node"},
+    "cli": {"dsl", "store", "vault", "tools", "actors", "engine", "node"},
     "testing": {"dsl", "engine", "mailbox", "actors", "supervisors"},
 }
 ROOT_VERSION = "noetl"

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import datetime as dt
 import time
 from collections import deque
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.actors.actor import KILLED, Reason, Start
-from noetl.actors.cell import Cell
+from noetl.actors.cell import BUDGET, Cell
+from noetl.actors.deadlines import Deadlines
+from noetl.actors.observer import Observer, complete
 from noetl.actors.ref import Ref
 from noetl.actors.registry import Registry
+from noetl.actors.snapshot import ALL, RuntimeView, Wanted
+from noetl.actors.ties import Ties
 from noetl.clock import Clock, SystemClock
 from noetl.probe import Probe
+
+if TYPE_CHECKING:
+    from noetl.actors.watchdog import Watchdog
 
 M = TypeVar("M")
 
 _SLICE_S: Final = 0.001
 """How long actors run before the event loop has its turn."""
-_SPARE_DEQUES: Final = 1_024
+_EXITS: Final = 256
 
 
 class Runtime:
@@ -26,12 +35,24 @@ class Runtime:
 
     def __init__(self, clock: Clock | None = None, probe: Probe | None = None) -> None:
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()
+        """In which actors have their turns: not in that of who happened to wake them."""
         self.clock: Clock = clock or SystemClock()
         self.probe = probe or Probe()
         self.registry = Registry()
+        self.deadlines = Deadlines(self.loop)
+        self.began_s = self.now_s = time.perf_counter()
+        self.living = 0
+        """Actors that have begun and not ended."""
+        self.reductions = 0
+        """Messages handled by all of them since the runtime began."""
+        self.watchdog: Watchdog | None = None
+        self.exits: deque[ExitNote] = deque(maxlen=_EXITS)
+        """The last abnormal ends."""
+        self.spare: list[deque[Any]] = []
+        self.spare_ties: list[Ties] = []
         self._ready: deque[Cell[Any]] = deque()
         self._armed = False
-        self._spare: list[deque[Any]] = []
         self._roots: dict[Cell[Any], _Root] = {}
 
     async def start(self, start: Start[M], id_: str, *, shutdown_s: float = 5.0) -> Ref[M]:
@@ -59,23 +80,38 @@ class Runtime:
         root = self._roots.get(ref) if isinstance(ref, Cell) else None
         return KILLED if root is None else await asyncio.shield(root.ended)
 
+    def snapshot(self, wanted: Wanted = ALL) -> RuntimeView:
+        """The runtime now, in one go: `wanted` bounds the work. An `Observer` looks at trees of many thousands without holding the loop."""
+        return complete(Observer(self).pieces(wanted))
+
     # -- for cells ----------------------------------------------------------------------------------------------------
 
     def schedule(self, cell: Cell[Any]) -> None:
         self._ready.append(cell)
         if not self._armed:
             self._armed = True
-            self.loop.call_soon(self._pump)
+            self.now_s = time.perf_counter()
+            self.loop.call_soon(self._pump, context=self.context)
 
     def is_busy(self) -> bool:
         return bool(self._ready)
 
-    def take_deque(self) -> deque[Any]:
-        return self._spare.pop() if self._spare else deque()
+    @property
+    def lag_s(self) -> float | None:
+        """How late the loop was in the last second, at worst; None: nobody measures it."""
+        return None if self.watchdog is None else self.watchdog.lag_s
 
-    def give_deque(self, spare: deque[Any]) -> None:
-        if len(self._spare) < _SPARE_DEQUES:
-            self._spare.append(spare)
+    @property
+    def roots(self) -> tuple[Cell[Any], ...]:
+        return tuple(self._roots)
+
+    @property
+    def queue_length(self) -> int:
+        """Actors that wait for their turn."""
+        return len(self._ready)
+
+    def note_exit(self, cell: Cell[Any], reason: Reason) -> None:
+        self.exits.append(ExitNote(cell, cell.incarnation, self.clock.now(), reason))
 
     def root_ready(self, cell: Cell[Any]) -> None:
         root = self._roots.get(cell)
@@ -98,12 +134,42 @@ class Runtime:
     def _pump(self) -> None:
         ready = self._ready
         until = time.perf_counter() + _SLICE_S
+        total = 0
         while ready:
-            self.next_cell().turn()
-            if time.perf_counter() > until:
-                self.loop.call_soon(self._pump)
+            cell = self.next_cell()
+            handled = cell.turn()
+            cell.reductions += handled
+            total += handled
+            self.now_s = now_s = time.perf_counter()
+            if handled == BUDGET:
+                cell.fall_behind(now_s)
+            if now_s > until:
+                self.reductions += total
+                self.loop.call_soon(self._pump, context=self.context)
                 return
+        self.reductions += total
         self._armed = False
+
+
+class ExitNote:
+    """An abnormal end, without what would keep the frames of its traceback alive."""
+
+    __slots__ = ("_parts", "at", "cell", "incarnation")
+
+    def __init__(self, cell: Cell[Any], incarnation: int, at: dt.datetime, reason: Reason) -> None:
+        self.cell = cell
+        self.incarnation = incarnation
+        self.at = at
+        self._parts = (type(reason), reason.args) if isinstance(reason, BaseException) else reason
+
+    @property
+    def text(self) -> str:
+        """Such as `ValueError: no such thing`. What is neither text nor number stands for itself by its kind."""
+        if not isinstance(self._parts, tuple):
+            return repr(self._parts)
+        kind, args = self._parts
+        words = ", ".join(str(arg) if isinstance(arg, str | int | float) else f"<{type(arg).__name__}>" for arg in args)
+        return f"{kind.__name__}: {words}" if words else kind.__name__
 
 
 class _Root:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from noetl.errors import AskTimeout
+
+if TYPE_CHECKING:
+    from noetl.actors.actor import Reason
 
 M = TypeVar("M", contravariant=True)
 R = TypeVar("R")
@@ -40,8 +43,11 @@ class Ref(ABC, Generic[M]):
     async def send(self, message: M) -> None:
         """Put a message into the mailbox, waiting for room. For senders that are no actors.
 
+        In an actor's handler it is `tell`: actors that wait for room could wait for each other.
+
         Raises:
             ActorDead: it is not running.
+            MailboxFull: as `tell`, in a handler.
         """
 
     @abstractmethod
@@ -60,28 +66,54 @@ class Ref(ABC, Generic[M]):
         """Whether an incarnation is running or starting now."""
 
     @abstractmethod
+    def is_dead(self) -> bool:
+        """Whether none is left, not even one that is ending."""
+
+    @abstractmethod
     def kill(self) -> None:
         """End the actor at once, without its consent."""
+
+    @abstractmethod
+    def exit(self, reason: Reason, sender: Ref[Any] | None = None) -> None:
+        """Send an exit signal. An actor that traps exits gets an `Exit`; any other ends with `reason`, unless that is `normal`.
+
+        `KILL` can't be trapped: it is `kill`, and others see `killed`. An Exit without a sender names the receiver.
+        """
 
 
 class Reply(Generic[R]):
     """Where an answer goes. Answering twice, or after the deadline, has no effect."""
 
-    __slots__ = ("_forget", "_future")
+    __slots__ = ("_forget", "_future", "asker")
 
-    def __init__(self, future: asyncio.Future[Any], forget: Callable[[Reply[Any]], None]) -> None:
-        self._future = future
+    def __init__(self, future: asyncio.Future[Any], forget: Callable[[Reply[Any]], None], asker: Any = None) -> None:
+        self._future: asyncio.Future[Any] | None = future
         self._forget = forget
+        self.asker = asker
+        """The actor whose handler waits for it; None: nobody's handler does."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was answered, or nobody waits any more."""
+        return self._future is None
 
     def send(self, value: R) -> None:
-        if not self._future.done():
-            self._forget(self)
-            self._future.set_result(value)
+        future = self.close()
+        if future is not None and not future.done():
+            future.set_result(value)
 
     def fail(self, error: Exception) -> None:
-        if not self._future.done():
+        future = self.close()
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def close(self) -> asyncio.Future[Any] | None:
+        """Nobody waits any more; who did until now."""
+        future = self._future
+        if future is not None:
+            self._future = None
             self._forget(self)
-            self._future.set_exception(error)
+        return future
 
     def expire(self, who: str, timeout_s: float) -> None:
         self.fail(AskTimeout(f"{who} did not answer within {timeout_s:g} s"))

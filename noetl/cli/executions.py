@@ -167,6 +167,7 @@ def prune(age: str, store: str | None) -> None:
     seconds = _seconds(age)
 
     async def work(opened: Store) -> tuple[int, int]:
+        from noetl.node.reports import delete_reports
         from noetl.node.runlog import log_file
         from noetl.store.artifact import needed, sweep
 
@@ -174,6 +175,7 @@ def prune(age: str, store: str | None) -> None:
         for execution in gone:
             log_file(opened.logs_dir, execution).unlink(missing_ok=True)
             shutil.rmtree(opened.directory / "run" / str(execution), ignore_errors=True)
+        delete_reports(opened.logs_dir, seconds)
         kept = await needed(opened.artifacts_dir, opened.log.bodies())
         return len(gone), sweep(opened.artifacts_dir, kept, _SWEEP_AGE_S)
 

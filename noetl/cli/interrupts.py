@@ -35,8 +35,8 @@ class Interrupts:
         loop = asyncio.get_running_loop()
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
-        if self.cancel:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over: a Ctrl-C that comes late must not hide how it ended
+        # It is over. When it was cancelled, a Ctrl-C that comes late must not hide how it ended.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if self.cancel else signal.SIG_DFL)
 
     @property
     def cancel(self) -> bool:

@@ -13,7 +13,7 @@ from noetl.cli.problems import say
 from noetl.cli.progress import Progress, StepLine, text_of
 from noetl.engine.execution import ExecutionAdvanced
 from noetl.node.runlog import LineLogged, LogLine, LogLost
-from noetl.probe import ChildRestarting, Happening, Probe, SupervisorGaveUp, TaskDisowned
+from noetl.probe import ActorCrashed, ChildRestarting, Happening, LoopBlocked, MailboxAtBound, Probe, SupervisorGaveUp, TaskDisowned
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -171,10 +171,16 @@ def prefixed(line: LogLine, child: int | None = None) -> str:
 
 def _of_runtime(happening: Happening) -> str | None:
     match happening:
+        case ActorCrashed(path, reason=reason):
+            return f"runtime: {path} crashed: {reason!r}"
         case ChildRestarting(supervisor, child, reason, delay_s):
             return f"runtime: {supervisor}/{child} is started again in {delay_s:.1f} s after {reason!r}"
         case SupervisorGaveUp(supervisor, child, reason):
             return f"runtime: {supervisor} gave up on {child}: {reason!r}"
         case TaskDisowned(path):
             return f"runtime: {path} was killed and did not stop"
+        case MailboxAtBound(path, capacity, overflow):
+            return f"runtime: the mailbox of {path} is full ({capacity} messages, {overflow.replace('_', ' ')})"
+        case LoopBlocked(path, message, blocked_s):
+            return f"runtime: {path or 'something'} held the event loop for {blocked_s:.2f} s{f' (handling {message})' if message else ''}"
     return None

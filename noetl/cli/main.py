@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "executions": ("noetl.cli.executions:executions", "Look at executions, cancel them, delete old ones."),
     "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
     "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
+    "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),
 }
 """Name -> module and object, one line of help. The help is here so that `noetl --help` imports none of them."""

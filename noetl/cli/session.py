@@ -78,8 +78,12 @@ class _Session:
         found = self._found(settings)
         kinds = found.program.kinds if found is not None else ()
         store, home = self._wanted.store, home_dir(environment)
-        async with running_node(load_profile("solo"), settings, home=home, store=store, environment=environment, kinds=kinds) as node:
+        title = found.path if found is not None else f"--resume {self._wanted.resume}"
+        solo = load_profile("solo")
+        async with running_node(solo, settings, home=home, store=store, environment=environment, kinds=kinds, title=title) as node:
             self._node = node
+            for warning in node.warnings:
+                say(f"warning: {warning}")
             if interrupts.cancel:
                 return Broken("interrupted before it began", kind="cancelled", status="cancelled")
             return await self._in(node, found, interrupts)
@@ -132,7 +136,10 @@ class _Session:
         if self._screen is not None:
             self._screen.__exit__(None, None, None)
         hint("go on with it", self.execution_id, self._wanted.store)
-        if self._node is not None and self._node.parts.store_file is None:
+        if self._node is None:
+            return
+        self._node.socket.unlink(missing_ok=True)
+        if self._node.parts.store_file is None:
             shutil.rmtree(self._node.parts.directory, ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from noetl.clock import Clock
@@ -33,7 +33,8 @@ class Engine:
     resources: Resources
     settings: Settings
     clock: Clock
-    chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311  jitter
+    chance: Callable[[], float] = random.random
+    """Draws jitter, in [0, 1)."""
 
     def extra_names(self, kind: str, fields: Mapping[str, Any]) -> frozenset[str] | None:
         """Names of the scope that a tool reads besides those of its templates; None for all. A kind that is not there will say so when it is

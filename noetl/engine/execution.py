@@ -153,8 +153,14 @@ class Execution(Actor[ExecutionInbox]):
         self._busy = True
         ctx.run(work, lambda answer: Fetched(what=what, answer=answer))
 
-    async def _recover(self) -> tuple[State, Program, list[InboxRow]]:
-        state = await self._journal.recover(self._engine.store)
+    async def _recover(self) -> tuple[State, Program, list[InboxRow]] | None:
+        """What the store has; None when a beginning did not get there."""
+        try:
+            state = await self._journal.recover(self._engine.store)
+        except NotFound:
+            if self._begin is None:
+                raise
+            return None
         row = self._journal.row
         assert row is not None
         program = await self._engine.library.program(row.net)
@@ -169,7 +175,7 @@ class Execution(Actor[ExecutionInbox]):
             return
         self._busy = False
         match what, answer:
-            case "log", NotFound() if self._begin is not None:
+            case "log", None if self._begin is not None:
                 self._waiting.insert(0, self._begin)
             case "values", NoetlError() as error:
                 self._waiting.insert(0, messages.ValueLost(message=str(error)))
@@ -188,6 +194,7 @@ class Execution(Actor[ExecutionInbox]):
     def _recovered(self, state: State, program: Program, rows: list[InboxRow], ctx: Context[ExecutionInbox]) -> None:
         """What the log says is under way is ordered again: steps that still run it know it, and others start it."""
         self._state, self._program = state, program
+        self._home.accepted(state.execution_id)  # an incarnation that crashed between commit and answer has not said so
         if state.status in ENDED and not self._resume:
             self._home.ended(state)
             ctx.stop()

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from msgspec import Struct
 
-from noetl.actors.actor import Actor, Context, Exit, Signal
+from noetl.actors.actor import Actor, Context, Exit, Reason, Signal, is_abnormal
 from noetl.actors.ref import Ref, Reply
 from noetl.engine import effects, messages
 from noetl.engine.effects import ENDED
@@ -16,10 +16,11 @@ from noetl.engine.program import Program
 from noetl.engine.recovery import folded
 from noetl.engine.state import State
 from noetl.engine.step import Step
-from noetl.engine.supervisor import ExecutionSupervisor, Forward, Quarantined
+from noetl.engine.supervisor import INTENSITY, PERIOD_S, ExecutionSupervisor, Forward, Quarantined
 from noetl.engine.supervisor import SupervisorInbox as ExecutionSupervisorInbox
 from noetl.errors import CallError, Fenced, LogCorrupt, NoetlError, StoreError
 from noetl.store.lease import Shard as ShardLease
+from noetl.supervisors.intensity import Intensity
 
 
 class ShardMessage(Struct, frozen=True):
@@ -76,19 +77,27 @@ class Passivated(ShardMessage, frozen=True):
     execution_id: int
 
 
+class Marked(ShardMessage, frozen=True):
+    """To oneself: the store knows that an execution is quarantined. Only now is anybody told, who may end the process."""
+
+    execution_id: int
+    error: NoetlError
+    parent: int | BaseException | None
+
+
 class Handled(ShardMessage, frozen=True):
     """To oneself: work of the shard's own is done."""
 
     outcome: Any
 
 
-ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Handled
+ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Marked | Handled
 
 
 class Shard(Actor[ShardInbox]):
     """Executions that wait for long are not here: the store wakes them."""
 
-    __slots__ = ("_engine", "_home", "_lease", "_live", "_resting", "_submitted", "_watchers")
+    __slots__ = ("_crashes", "_engine", "_home", "_lease", "_live", "_resting", "_submitted", "_watchers")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
@@ -98,6 +107,8 @@ class Shard(Actor[ShardInbox]):
         self._live: dict[int, Ref[ExecutionSupervisorInbox]] = {}
         self._resting: set[int] = set()
         """Those that have said that they leave memory and have not left it yet."""
+        self._crashes: dict[int, Intensity] = {}
+        """Of supervisors of executions."""
         self._submitted: dict[int, Reply[int]] = {}
         self._watchers: dict[int, list[Reply[State]]] = {}
 
@@ -120,9 +131,7 @@ class Shard(Actor[ShardInbox]):
             case TakeUp(id):
                 self._start(id, ctx, resume=True)
             case Watch(id, reply):
-                self._watchers.setdefault(id, []).append(reply)
-                if id not in self._live:
-                    ctx.run(self._ended_before(id), _as_news)
+                self._watch(id, reply, ctx)
             case Accepted(id):
                 self._answer_submit(id, None)
             case Ended(state):
@@ -136,6 +145,8 @@ class Shard(Actor[ShardInbox]):
                 ctx.run(self._waiting_in_store(ctx), Polled)
             case Polled(ids):
                 self._polled(ids, ctx)
+            case Marked(id, error, parent):
+                self._marked(id, error, parent, ctx)
             case Handled(outcome):
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -152,6 +163,15 @@ class Shard(Actor[ShardInbox]):
             ctx.run(self._engine.store.inbox.waiting_for(id_), lambda rows: Look((id_,)) if rows else Handled(rows))
         elif isinstance(signal.reason, (StoreError, Quarantined)):
             self._lost(id_, signal.reason, ctx)
+        elif is_abnormal(signal.reason):
+            self._start_again(id_, signal.reason, ctx)
+
+    def _start_again(self, id_: int, reason: Reason, ctx: Context[ShardInbox]) -> None:
+        """The supervisor of an execution has failed itself, and taken the attempts with it."""
+        if self._crashes.setdefault(id_, Intensity(INTENSITY, PERIOD_S)).restart_allowed(ctx.clock.monotonic()):
+            self._start(id_, ctx, resume=True)
+        else:
+            self._lost(id_, Quarantined(reason), ctx)
 
     def _start(self, id_: int, ctx: Context[ShardInbox], **how: Any) -> None:
         engine, home = self._engine, self._home
@@ -177,6 +197,7 @@ class Shard(Actor[ShardInbox]):
 
     def _ended(self, state: State, ctx: Context[ShardInbox]) -> None:
         live = self._live.pop(state.execution_id, None)
+        self._crashes.pop(state.execution_id, None)
         for reply in self._watchers.pop(state.execution_id, ()):
             reply.send(state)
         if live is None and state.execution_id not in self._resting:
@@ -186,11 +207,27 @@ class Shard(Actor[ShardInbox]):
     def _lost(self, id_: int, reason: StoreError | Quarantined, ctx: Context[ShardInbox]) -> None:
         """This process can't go on with an execution. One that nobody can go on with is marked in the store."""
         error: NoetlError = reason if isinstance(reason, StoreError) else CallError(f"execution {id_} is quarantined: {reason}")
+        if isinstance(reason, (Quarantined, LogCorrupt)):
+            ctx.run(self._quarantine(id_, str(reason)), lambda parent: Marked(id_, error, parent))
+        else:
+            self._fail_waiting(id_, error)
+
+    def _marked(self, id_: int, error: NoetlError, parent: int | BaseException | None, ctx: Context[ShardInbox]) -> None:
+        self._fail_waiting(id_, error)
+        if isinstance(parent, int):
+            self._wake(parent, ctx)
+        elif parent is not None:
+            raise parent
+
+    def _watch(self, id_: int, reply: Reply[State], ctx: Context[ShardInbox]) -> None:
+        self._watchers.setdefault(id_, []).append(reply)
+        if id_ not in self._live:
+            ctx.run(self._ended_before(id_), _as_news)
+
+    def _fail_waiting(self, id_: int, error: NoetlError) -> None:
         self._answer_submit(id_, error)
         for reply in self._watchers.pop(id_, ()):
             reply.fail(error)
-        if isinstance(reason, (Quarantined, LogCorrupt)):
-            ctx.run(self._quarantine(id_, str(reason)), lambda parent: Look((parent,)) if isinstance(parent, int) else Handled(parent))
 
     async def _quarantine(self, id_: int, reason: str) -> int | None:
         """Its parent, which is told in the same transaction: nobody else will."""

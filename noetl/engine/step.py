@@ -48,7 +48,7 @@ StepInbox = StartAttempt | StopAttempts | Committed | Succeeded | Failed | Stopp
 class Step(Actor[StepInbox]):
     """`execution` gets the outcomes."""
 
-    __slots__ = ("_caller", "_children", "_execution", "_kept", "_pools", "_running")
+    __slots__ = ("_caller", "_children", "_execution", "_kept", "_ordered", "_pools", "_running")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
@@ -58,6 +58,8 @@ class Step(Actor[StepInbox]):
         self._pools = pools
         self._children = children
         self._running: dict[int, tuple[Order, Ref[Any]]] = {}
+        self._ordered: dict[int, tuple[str, int, int]] = {}
+        """The attempt of each iteration that the execution has asked for last."""
         self._kept: dict[int, OutcomeMessage] = {}
 
     def handle(self, message: StepInbox, ctx: Context[StepInbox]) -> None:
@@ -70,9 +72,9 @@ class Step(Actor[StepInbox]):
             case Committed(indexes):
                 for index in indexes:
                     self._kept.pop(index, None)
+                    self._ordered.pop(index, None)
             case _:
-                self._kept[message.index] = message
-                self._execution.report(message)
+                self._take(message)
 
     def signal(self, signal: Signal, ctx: Context[StepInbox]) -> None:
         if not isinstance(signal, Exit):
@@ -83,29 +85,42 @@ class Step(Actor[StepInbox]):
         if order is None or attempt is not signal.ref:
             return
         del self._running[index]
-        if is_abnormal(signal.reason) and index not in self._kept:
-            self.handle(_crashed(order, signal.reason), ctx)
+        kept = self._kept.get(index)
+        if is_abnormal(signal.reason) and (kept is None or _key(kept) != order.key):
+            self._kept.pop(index, None)
+            self._take(_crashed(order, signal.reason))
+
+    def _take(self, outcome: OutcomeMessage) -> None:
+        """Keep an outcome and tell it. That of an attempt which was given up, while another was ordered in its place, is nobody's."""
+        if self._ordered.get(outcome.index) == _key(outcome):
+            self._kept[outcome.index] = outcome
+            self._execution.report(outcome)
 
     def _start(self, order: Order, ctx: Context[StepInbox]) -> None:
         index = order.call.index
         kept = self._kept.get(index)
-        if kept is not None and (kept.task, kept.attempt, kept.call) == order.key:
+        if kept is not None and _key(kept) == order.key:
             self._execution.report(kept)
             return
         running = self._running.get(index)
         if running is not None and running[0].key == order.key:
             return
         self._kept.pop(index, None)
+        self._ordered[index] = order.key
         try:
             pool = self._pools.find(order.program.task.kind, order.pool)
         except ToolRefused as error:
-            self.handle(_refused(order, error, ctx.now()), ctx)
+            self._take(_refused(order, error, ctx.now()))
             return
         start = attempt_start(order, self._caller, self._children, ctx.self_ref)
         name = f"{index}.{order.key[0]}.{order.key[1]}.{order.key[2]}"
         attempt = ctx.spawn(start, name, shutdown_s=_STOP_S, record=index)
         self._running[index] = (order, attempt)
         borrow(pool, attempt, order.priority)
+
+
+def _key(outcome: OutcomeMessage) -> tuple[str, int, int]:
+    return outcome.task, outcome.attempt, outcome.call
 
 
 def _refused(order: Order, error: ToolRefused, now: dt.datetime) -> OutcomeMessage:

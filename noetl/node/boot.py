@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -47,6 +48,10 @@ class Node:
     client: LocalClient
     probe: Probe
     root: Ref[Any]
+    socket: Path
+    """Where it is asked what it does."""
+    warnings: tuple[str, ...] = ()
+    """What is missing, though the node runs."""
 
 
 @contextlib.asynccontextmanager
@@ -59,11 +64,12 @@ async def running_node(
     environment: Mapping[str, str],
     clock: Clock | None = None,
     kinds: Collection[str] = (),
+    title: str = "",
 ) -> AsyncIterator[Node]:
     """Boot a node, and stop it at the end.
 
     `store` is a file, a directory, `memory`, or None for the one in `home`. `kinds` are tools that will be called soon: what takes long to
-    start of what they need is started first.
+    start of what they need is started first. `title` says to others what the node is there for.
 
     Raises:
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
@@ -74,7 +80,7 @@ async def running_node(
         try:
             await _start_early(resources, kinds)
             parts = _parts(profile, settings, place, vault, resources, environment, clock or SystemClock())
-            async with _running(parts) as node:
+            async with _running(parts, home, title) as node:
                 yield node
         finally:
             await resources.close()
@@ -110,26 +116,53 @@ def _parts(
 
 
 @contextlib.asynccontextmanager
-async def _running(parts: Parts) -> AsyncIterator[Node]:
+async def _running(parts: Parts, home: Path, title: str) -> AsyncIterator[Node]:
     from noetl.actors.loop import Runtime  # noqa: PLC0415  as above
-    from noetl.engine.client import LocalClient  # noqa: PLC0415
+    from noetl.actors.watchdog import watch  # noqa: PLC0415
+    from noetl.node.reports import written  # noqa: PLC0415
     from noetl.node.tree import tree  # noqa: PLC0415
-    from noetl.supervisors.static import GaveUp, start_tree, which_children  # noqa: PLC0415
+    from noetl.supervisors.static import GaveUp, start_tree  # noqa: PLC0415
 
     runtime = Runtime(parts.clock, parts.probe)
     try:
         root = await start_tree(runtime, tree(parts))
     except GaveUp as error:
         raise _cause(error) from error
+    with written(parts), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
+        try:
+            client = await _client(root, parts)
+            async with _control(runtime, parts, home, title) as (socket, warnings):
+                yield Node(parts.owner.node, runtime, parts, client, parts.probe, root, socket, warnings)
+        finally:
+            await runtime.stop(root)
+
+
+async def _client(root: Ref[Any], parts: Parts) -> LocalClient:
+    from noetl.engine.client import LocalClient  # noqa: PLC0415  as above
+    from noetl.supervisors.static import which_children  # noqa: PLC0415
+
+    shard = (await which_children(root))["shard"]
+    assert shard is not None
+    assert parts.engine is not None
+    assert parts.lease is not None
+    return LocalClient(parts.engine, shard, parts.lease, parts.ids, parts.environment)
+
+
+@contextlib.asynccontextmanager
+async def _control(runtime: Runtime, parts: Parts, home: Path, title: str) -> AsyncIterator[tuple[Path, tuple[str, ...]]]:
+    """A tree of its own, so that whatever happens to those who look on does not touch the work."""
+    from noetl.node.control import Control, socket_file  # noqa: PLC0415  as above
+    from noetl.supervisors.spec import ChildSpec, SupervisorSpec  # noqa: PLC0415
+    from noetl.supervisors.static import start_tree  # noqa: PLC0415
+
+    warnings: list[str] = []
+    file = socket_file(home, parts.owner.node)
+    start = partial(Control, runtime, file, parts.owner.node, parts.secrets.scrub(title), scrub=parts.secrets.scrub, lost=warnings.append)
+    control = await start_tree(runtime, SupervisorSpec(id="control", children=(ChildSpec(id="socket", start=start),)))
     try:
-        shard = (await which_children(root))["shard"]
-        assert shard is not None
-        assert parts.engine is not None
-        assert parts.lease is not None
-        client = LocalClient(parts.engine, shard, parts.lease, parts.ids, parts.environment)
-        yield Node(parts.owner.node, runtime, parts, client, parts.probe, root)
+        yield file, tuple(warnings)
     finally:
-        await runtime.stop(root)
+        await runtime.stop(control)
 
 
 def run_on_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -24,7 +24,7 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV"})
-_SECTIONS: Final = ("values", "python", "store", "engine")
+_SECTIONS: Final = ("values", "python", "store", "engine", "log")
 
 
 class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):

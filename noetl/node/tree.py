@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from noetl.actors.actor import AsyncActor, Context, Reason
+from noetl.actors.actor import NORMAL, AsyncActor, Context, Reason
 from noetl.clock import Clock
 from noetl.engine.cache import ValueCache
 from noetl.engine.call import Caller
@@ -93,7 +93,11 @@ class StoreKeeper(AsyncActor[Any]):
     async def init(self, ctx: Context[Any]) -> None:
         parts = self._parts
         parts.store = await open_sqlite(parts.store_file, parts.directory, parts.settings.store, ctx.others_are_ready)
-        parts.run_log = RunLog(None if parts.store_file is None else parts.store.logs_dir, parts.clock, parts.secrets, parts.probe)
+        try:
+            parts.run_log = RunLog(None if parts.store_file is None else parts.store.logs_dir, parts.clock, parts.secrets, parts.probe)
+        except OSError:
+            await self.terminate(NORMAL, ctx)  # a start that fails leaves nothing behind
+            raise
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
         parts = self._parts

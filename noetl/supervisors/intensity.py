@@ -32,3 +32,25 @@ def delay_s(backoff: Backoff, failures: int, chance: float) -> float:
     except OverflowError:
         grown = backoff.max_s
     return min(grown, backoff.max_s) * (1 + backoff.jitter * (2 * chance - 1))
+
+
+class Streak:
+    """The failures in a row of one child, and what its back-off makes of them."""
+
+    __slots__ = ("_backoff", "_failures", "_up_since")
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self._failures = 0
+        self._up_since: float | None = None
+
+    def began(self, now: float) -> None:
+        self._up_since = now
+
+    def failed(self, now: float, chance: float) -> float:
+        """Seconds before its restart. One that was up for long enough has not failed before."""
+        if self._up_since is not None and now - self._up_since >= self._backoff.reset_after_s:
+            self._failures = 0
+        self._failures += 1
+        self._up_since = None
+        return delay_s(self._backoff, self._failures, chance)

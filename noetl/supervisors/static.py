@@ -1,19 +1,20 @@
-"""The supervisor of a fixed list of children: one_for_one, one_for_all, rest_for_one."""
+"""The supervisor of children that are named in advance: one_for_one, one_for_all, rest_for_one. Some may be added while it runs."""
 
 from __future__ import annotations
 
 import random
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
-from noetl.actors.actor import Actor, Context, Exit, Ready, Reason, Signal, is_abnormal
+from noetl.actors.actor import SHUTDOWN, Actor, Context, Exit, Ready, Reason, Signal, is_abnormal
 from noetl.actors.loop import Runtime
 from noetl.actors.ref import Ref, Reply
+from noetl.errors import CallError
 from noetl.probe import ChildRestarting, SupervisorGaveUp
-from noetl.supervisors.intensity import Intensity, delay_s
-from noetl.supervisors.spec import ChildSpec, SupervisorSpec, should_restart
+from noetl.supervisors.intensity import Intensity, Streak
+from noetl.supervisors.spec import ChildSpec, SupervisorSpec, check_siblings, should_restart
 
 
 class GaveUp(Exception):
@@ -25,26 +26,75 @@ class GaveUp(Exception):
         self.reason = reason
 
 
+class ChildCount(Struct, frozen=True):
+    """`active` of the `specs` run now; `supervisors` and `workers` are of the specs."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
 class SupervisorMessage(Struct, frozen=True):
     """Anything a static supervisor may be told."""
 
 
-class RestartChild(SupervisorMessage, frozen=True):
-    """To oneself: time to start a child again. A message, so that a shutdown can get in between."""
+class StartAgain(SupervisorMessage, frozen=True):
+    """To oneself: time to start a child again. A message, so that a shutdown can get in between. Only the last one of a child counts."""
 
     id: str
+    number: int
 
 
 class WhichChildren(SupervisorMessage, frozen=True):
     reply: Reply[dict[str, Ref[Any] | None]]
 
 
-SupervisorInbox = RestartChild | WhichChildren
+class CountChildren(SupervisorMessage, frozen=True):
+    reply: Reply[ChildCount]
+
+
+class StartChild(SupervisorMessage, frozen=True):
+    spec: ChildSpec | SupervisorSpec
+    reply: Reply[Ref[Any]]
+
+
+class ChangeChild(SupervisorMessage, frozen=True):
+    id: str
+    what: Literal["terminate", "restart", "delete"]
+    reply: Reply[Any]
+
+
+SupervisorInbox = StartAgain | WhichChildren | CountChildren | StartChild | ChangeChild
 
 
 async def which_children(supervisor: Ref[SupervisorInbox], timeout_s: float = 5.0) -> dict[str, Ref[Any] | None]:
     """Id -> ref of each child in start order; None for one that does not run now."""
     return await supervisor.ask(WhichChildren, timeout_s)
+
+
+async def count_children(supervisor: Ref[SupervisorInbox], timeout_s: float = 5.0) -> ChildCount:
+    return await supervisor.ask(CountChildren, timeout_s)
+
+
+async def start_child(supervisor: Ref[SupervisorInbox], spec: ChildSpec | SupervisorSpec, timeout_s: float = 5.0) -> Ref[Any]:
+    """Add a child behind the others and start it. Raises what its start raises, and forgets it then; `CallError`: there is one with this id."""
+    return await supervisor.ask(lambda reply: StartChild(spec, reply), timeout_s)
+
+
+async def terminate_child(supervisor: Ref[SupervisorInbox], id_: str, timeout_s: float = 5.0) -> None:
+    """Shut a child down and wait for its end. It stays known, unless it is temporary. Raises `CallError`: there is none with this id."""
+    await supervisor.ask(lambda reply: ChangeChild(id_, "terminate", reply), timeout_s)
+
+
+async def restart_child(supervisor: Ref[SupervisorInbox], id_: str, timeout_s: float = 5.0) -> Ref[Any]:
+    """Start a child that does not run. Raises what its start raises; `CallError`: there is none with this id, or it runs."""
+    return await supervisor.ask(lambda reply: ChangeChild(id_, "restart", reply), timeout_s)
+
+
+async def delete_child(supervisor: Ref[SupervisorInbox], id_: str, timeout_s: float = 5.0) -> None:
+    """Forget a child that does not run. Raises `CallError`: there is none with this id, or it runs."""
+    await supervisor.ask(lambda reply: ChangeChild(id_, "delete", reply), timeout_s)
 
 
 async def start_tree(runtime: Runtime, spec: SupervisorSpec) -> Ref[SupervisorInbox]:
@@ -55,17 +105,23 @@ async def start_tree(runtime: Runtime, spec: SupervisorSpec) -> Ref[SupervisorIn
 class _Child:
     """What a supervisor remembers of one child."""
 
-    __slots__ = ("failures", "held", "place", "ref", "spec", "up_since", "wanted")
+    __slots__ = ("held", "is_new", "is_supervisor", "number", "place", "ref", "spec", "starter", "streak", "terminators")
 
-    def __init__(self, place: int, spec: ChildSpec) -> None:
+    def __init__(self, place: int, spec: ChildSpec | SupervisorSpec) -> None:
         self.place = place
-        self.spec = spec
+        self.is_supervisor = isinstance(spec, SupervisorSpec)
+        self.spec = _as_child(spec)
         self.ref: Ref[Any] | None = None
-        self.wanted = True
+        self.is_new = False
+        """Added, and never ran."""
         self.held = False
-        """Due to start, but not before its `RestartChild` comes."""
-        self.failures = 0
-        self.up_since: float | None = None
+        """Due to start, but not before its `StartAgain` comes."""
+        self.number = 0
+        """Of its last `StartAgain`."""
+        self.streak = None if spec.backoff is None else Streak(spec.backoff)
+        self.starter: Reply[Ref[Any]] | None = None
+        """Who has asked for its start."""
+        self.terminators: list[Reply[Any]] = []
 
     @property
     def alive(self) -> bool:
@@ -79,15 +135,14 @@ class Supervisor(Actor[SupervisorInbox]):
     them off, one child at a time.
     """
 
-    __slots__ = ("_announced", "_children", "_due", "_ending", "_intensity", "_random", "_spec", "_starting")
+    __slots__ = ("_announced", "_children", "_due", "_ending", "_intensity", "_spec", "_starting")
     trap_exit: ClassVar[bool] = True
     stop_in_order: ClassVar[bool] = True
 
     def __init__(self, spec: SupervisorSpec) -> None:
         self._spec = spec
-        self._children = [_Child(place, _as_child(child)) for place, child in enumerate(spec.children)]
+        self._children = [_Child(place, child) for place, child in enumerate(spec.children)]
         self._intensity = Intensity(spec.intensity, spec.period_s)
-        self._random = random.Random()  # noqa: S311  jitter
         self._ending: list[_Child] = []
         self._due: list[_Child] = list(self._children)
         self._starting: _Child | None = None
@@ -99,35 +154,42 @@ class Supervisor(Actor[SupervisorInbox]):
 
     def handle(self, message: SupervisorInbox, ctx: Context[SupervisorInbox]) -> None:
         match message:
-            case RestartChild(id):
-                self._child(id).held = False
-                self._proceed(ctx)
+            case StartAgain(id, number):
+                child = self._child(id)
+                if child is not None and child.number == number:
+                    child.held = False
             case WhichChildren(reply):
                 reply.send({child.spec.id: child.ref if child.alive else None for child in self._children})
-
-    def signal(self, signal: Signal, ctx: Context[SupervisorInbox]) -> None:
-        child = self._of(signal.ref)
-        match signal:
-            case Ready() if child is self._starting:
-                self._started(child, ctx)
-            case Exit(reason=reason) if child in self._ending:
-                self._ending.remove(child)
-            case Exit(reason=reason) if child is self._starting:
-                self._starting = None
-                self._start_failed(child, reason, ctx)
-            case Exit(reason=reason) if should_restart(child.spec.restart, abnormal=is_abnormal(reason)):
-                self._failed(child, reason, ctx)
-            case Exit():
-                child.wanted = False
-            case _:
-                pass
+            case CountChildren(reply):
+                reply.send(self._count())
+            case StartChild(spec, reply):
+                self._add(spec, reply)
+            case ChangeChild(id, what, reply):
+                try:
+                    self._change(id, what, reply, ctx)
+                except CallError as error:
+                    reply.fail(error)
         self._proceed(ctx)
 
-    def _child(self, id_: str) -> _Child:
-        return next(child for child in self._children if child.spec.id == id_)
+    def signal(self, signal: Signal, ctx: Context[SupervisorInbox]) -> None:
+        child = next((child for child in self._children if child.ref is signal.ref), None)
+        if child is None:
+            return  # an exit that somebody sent
+        if isinstance(signal, Ready) and child is self._starting:
+            self._started(child, ctx)
+        elif isinstance(signal, Exit) and not child.alive:
+            self._ended(child, signal.reason, ctx)
+        self._proceed(ctx)
 
-    def _of(self, ref: Ref[Any]) -> _Child:
-        return next(child for child in self._children if child.ref is ref)
+    def _child(self, id_: str) -> _Child | None:
+        return next((child for child in self._children if child.spec.id == id_), None)
+
+    def _count(self) -> ChildCount:
+        supervisors = sum(child.is_supervisor for child in self._children)
+        specs = len(self._children)
+        return ChildCount(specs, sum(child.alive for child in self._children), supervisors, specs - supervisors)
+
+    # -- working off ----------------------------------------------------------------------------------------------------
 
     def _proceed(self, ctx: Context[SupervisorInbox]) -> None:
         """Do what can be done now: end the last child that must end, or start the first that is due."""
@@ -170,66 +232,165 @@ class Supervisor(Actor[SupervisorInbox]):
 
     def _started(self, child: _Child, ctx: Context[SupervisorInbox]) -> None:
         self._starting = None
-        child.up_since = ctx.clock.monotonic()
+        child.is_new = False
+        if child.streak is not None:
+            child.streak.began(ctx.clock.monotonic())
+        if child.starter is not None and child.ref is not None:
+            child.starter.send(child.ref)
+            child.starter = None
+
+    # -- what becomes of a child that has ended -------------------------------------------------------------------------
+
+    def _ended(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> None:
+        was_starting = child is self._starting
+        if was_starting:
+            self._starting = None
+        if child in self._ending:
+            self._ending.remove(child)
+            self._stopped(child, ctx)
+        elif was_starting:
+            self._start_failed(child, reason, ctx)
+        elif should_restart(child.spec.restart, abnormal=is_abnormal(reason)):
+            self._failed(child, reason, ctx)
+        else:
+            self._finished(child, ctx)
+
+    def _stopped(self, child: _Child, ctx: Context[SupervisorInbox]) -> None:
+        """It has ended because this supervisor wanted it."""
+        terminators, child.terminators = child.terminators, []
+        for reply in terminators:
+            reply.send(None)
+        if child.spec.restart == "temporary":
+            self._forget(child, ctx)
 
     def _start_failed(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> None:
-        if not self._announced:
+        if child.starter is not None:
+            self._refuse_start(child, reason, ctx)
+        elif not self._announced:
             self._give_up(child, reason, ctx)
         elif self._may_restart(child, reason, ctx) and not child.held:
             child.held = True  # tried again by a message, so that a shutdown can get in between
-            ctx.self_ref.report(RestartChild(child.spec.id))
+            ctx.self_ref.report(StartAgain(child.spec.id, child.number))
 
     def _failed(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> None:
         """A child that was up has ended and must come back, with those that the strategy ties to it."""
         if not self._may_restart(child, reason, ctx):
             return
         for other in self._tied_to(child):
-            if other is not child and other.alive and other not in self._ending:
-                self._ending.append(other)
-                self._make_due(other)
+            if other.ref is not None and not other.ref.is_dead() and other not in self._ending:
+                self._ending.append(other)  # also one that is ending by itself: what starts again must not start beside it
+            self._make_due(other)  # one that is temporary is forgotten when it has ended
+
+    def _finished(self, child: _Child, ctx: Context[SupervisorInbox]) -> None:
+        """A child has ended by itself and does not come back."""
+        if child.spec.restart == "temporary":
+            self._forget(child, ctx)
+        if child.spec.significant and (self._spec.auto_shutdown == "any_significant" or not self._has_significant()):
+            ctx.stop(SHUTDOWN)
+
+    def _has_significant(self) -> bool:
+        return any(child.spec.significant and (child.alive or child in self._due) for child in self._children)
 
     def _may_restart(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> bool:
         """Make the child due, now or after its back-off; or give up."""
-        wait_s = self._backoff_s(child, ctx)
-        if wait_s is None and not self._intensity.restart_allowed(ctx.clock.monotonic()):
+        now = ctx.clock.monotonic()
+        if child.streak is None and not self._intensity.restart_allowed(now):
             self._give_up(child, reason, ctx)
             return False
-        if ctx.probe.wanted:
-            ctx.probe.emit(ChildRestarting(ctx.path, child.spec.id, reason, wait_s or 0.0))
-        self._make_due(child)
-        if wait_s is not None:
+        child.number += 1
+        wait_s = 0.0
+        if child.streak is not None:
+            wait_s = child.streak.failed(now, random.random())  # noqa: S311  jitter
             child.held = True
-            ctx.send_after(wait_s, RestartChild(child.spec.id))
+            ctx.send_after(wait_s, StartAgain(child.spec.id, child.number))
+        if ctx.probe.wanted:
+            ctx.probe.emit(ChildRestarting(ctx.path, child.spec.id, reason, wait_s))
+        self._make_due(child)
         return True
 
     def _make_due(self, child: _Child) -> None:
-        if child not in self._due and (child.spec.restart != "temporary"):
+        if child not in self._due:
             self._due.append(child)
             self._due.sort(key=lambda due: due.place)
 
     def _tied_to(self, child: _Child) -> list[_Child]:
+        """Those that end and start with it. As in OTP also those that do not run at the moment."""
         if self._spec.strategy == "one_for_one":
             return []
-        return self._children[child.place :] if self._spec.strategy == "rest_for_one" else self._children
-
-    def _backoff_s(self, child: _Child, ctx: Context[SupervisorInbox]) -> float | None:
-        backoff = child.spec.backoff
-        if backoff is None:
-            return None
-        if child.up_since is not None and ctx.clock.monotonic() - child.up_since >= backoff.reset_after_s:
-            child.failures = 0
-        child.failures += 1
-        child.up_since = None
-        return delay_s(backoff, child.failures, self._random.random())
+        return [other for other in self._children if other is not child and (self._spec.strategy == "one_for_all" or other.place > child.place)]
 
     def _give_up(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> None:
         if ctx.probe.wanted:
             ctx.probe.emit(SupervisorGaveUp(ctx.path, child.spec.id, reason))
         ctx.stop(GaveUp(ctx.path, child.spec.id, reason))
 
+    # -- what others ask for --------------------------------------------------------------------------------------------
+
+    def _add(self, spec: ChildSpec | SupervisorSpec, reply: Reply[Ref[Any]]) -> None:
+        if self._child(spec.id) is not None:
+            reply.fail(CallError(f"there is a child '{spec.id}' already"))
+            return
+        try:
+            check_siblings(self._spec, (spec,))
+        except ValueError as error:
+            reply.fail(error)
+            return
+        child = _Child(max((child.place for child in self._children), default=-1) + 1, spec)
+        child.starter, child.is_new = reply, True
+        self._children.append(child)
+        self._make_due(child)
+
+    def _change(self, id_: str, what: str, reply: Reply[Any], ctx: Context[SupervisorInbox]) -> None:
+        child = self._child(id_)
+        if child is None:
+            raise CallError(f"there is no child '{id_}'")
+        if what == "terminate":
+            self._terminate(child, reply, ctx)
+            return
+        if child.alive or child in self._due:
+            raise CallError(f"the child '{id_}' runs, or is about to")
+        if what == "restart":
+            child.starter = reply
+            self._make_due(child)
+        else:
+            self._forget(child, ctx)
+            reply.send(None)
+
+    def _terminate(self, child: _Child, reply: Reply[Any], ctx: Context[SupervisorInbox]) -> None:
+        if child in self._due:
+            self._due.remove(child)
+        child.held = False
+        child.number += 1
+        child.terminators.append(reply)
+        if child.starter is not None:
+            child.starter.fail(CallError(f"the child '{child.spec.id}' was terminated before it was started"))
+            child.starter = None
+        if not child.alive:
+            self._stopped(child, ctx)
+        elif child not in self._ending:
+            self._ending.append(child)
+
+    def _refuse_start(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> None:
+        """A start that somebody asked for is that one's business. A child that never ran is forgotten."""
+        starter, child.starter = child.starter, None
+        if starter is not None:
+            starter.fail(reason if isinstance(reason, Exception) else CallError(f"the child '{child.spec.id}' ended while starting: {reason!r}"))
+        if child.is_new:
+            self._forget(child, ctx)
+
+    def _forget(self, child: _Child, ctx: Context[SupervisorInbox]) -> None:
+        self._children.remove(child)
+        if child in self._due:
+            self._due.remove(child)
+        if child.starter is not None:
+            child.starter.fail(CallError(f"the child '{child.spec.id}' was ended with its group"))
+        if child.ref is not None:
+            ctx.forget(child.ref)
+
 
 def _as_child(spec: ChildSpec | SupervisorSpec) -> ChildSpec:
     """A supervisor as somebody's child: it may take as long as its own children need to end."""
     if isinstance(spec, ChildSpec):
         return spec
-    return ChildSpec(id=spec.id, start=partial(Supervisor, spec), restart=spec.restart, shutdown_s=float("inf"), backoff=spec.backoff)
+    start = partial(Supervisor, spec)
+    return ChildSpec(spec.id, start, restart=spec.restart, shutdown_s=float("inf"), backoff=spec.backoff, significant=spec.significant)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from noetl.actors.actor import Actor, Context, Start
 from noetl.actors.cell import Cell
 from noetl.actors.loop import Runtime
 from noetl.actors.ref import Ref
+from noetl.actors.watchdog import Holder, Watchdog
 from noetl.probe import Happening
 from noetl.supervisors.spec import ChildSpec, SupervisorSpec
 from noetl.supervisors.static import start_tree
@@ -17,6 +18,9 @@ from noetl.testing.clock import LoopClock
 
 H = TypeVar("H")
 M = TypeVar("M")
+
+_HELD_S: Final = 1.0
+"""Processor time, so that a busy machine is no false alarm."""
 
 
 class World:
@@ -35,6 +39,9 @@ class World:
         self._arrived = asyncio.Event()
         self._roots: list[Ref[Any]] = []
         self.runtime.probe.subscribe(self.tell_news)
+        self._blocked: list[str] = []
+        self._watchdog = Watchdog(self.loop, threshold_s=_HELD_S, cpu_only=True, blocked=self._note_block)
+        self._watchdog.start()
 
     def tell_news(self, happening: Happening | object) -> None:
         """Add to the news: the probe's happenings, and whatever a test's actors want to say."""
@@ -78,9 +85,15 @@ class World:
         await asyncio.sleep(seconds)
         await self.settle()
 
+    def _note_block(self, holder: Holder, seconds: float) -> None:
+        self._blocked.append(f"the event loop was held for {seconds:.1f} s by {holder}\n{holder.stack}")
+
     async def close(self) -> None:
+        """Stop everything. Fails when an actor has held the event loop: other actors would have waited for it."""
         for ref in reversed(self._roots):
             await self.runtime.stop(ref)
+        self._watchdog.close()
+        assert not self._blocked, "\n\n".join(self._blocked)
 
 
 class Recorder(Actor[Any]):

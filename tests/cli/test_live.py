@@ -11,7 +11,7 @@ from noetl.engine.execution import ExecutionAdvanced
 from noetl.engine.state import State
 from noetl.events import StepCompleted, StepScheduled, WarningRaised
 from noetl.node.runlog import LineLogged, LogLine, LogLost
-from noetl.probe import ActorStarted, ChildRestarting, Happening, Probe, SupervisorGaveUp, TaskDisowned
+from noetl.probe import ActorCrashed, ActorStarted, ChildRestarting, Happening, LoopBlocked, MailboxAtBound, Probe, SupervisorGaveUp, TaskDisowned
 
 AT = SystemClock().now()
 
@@ -77,6 +77,10 @@ RUNTIME = (
     ChildRestarting("solo", "store", OSError("hunter22"), 0.25),
     SupervisorGaveUp("solo", "store", RuntimeError("bug")),
     TaskDisowned("solo/x"),
+    ActorCrashed("solo/shard/7", 1, None, None, KeyError("hunter22"), "solo/shard", is_late=False),
+    MailboxAtBound("solo/x", 10, "drop_oldest"),
+    LoopBlocked("solo/x", "Work", 1.25, "stack"),
+    LoopBlocked(None, None, 0.5, "stack"),
 )
 
 
@@ -86,6 +90,10 @@ def test_what_the_runtime_restarts_is_shown_to_who_wants_to_know() -> None:
         "runtime: solo/store is started again in 0.2 s after OSError('***')",
         "runtime: solo gave up on store: RuntimeError('bug')",
         "runtime: solo/x was killed and did not stop",
+        "runtime: solo/shard/7 crashed: KeyError('***')",
+        "runtime: the mailbox of solo/x is full (10 messages, drop oldest)",
+        "runtime: solo/x held the event loop for 1.25 s (handling Work)",
+        "runtime: something held the event loop for 0.50 s",
     ]
 
 

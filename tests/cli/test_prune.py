@@ -88,3 +88,15 @@ def test_an_age_that_is_none_is_refused(tmp_path: Path, age: str) -> None:
     pruned = noetl("executions", "prune", f"--older-than={age}", cwd=tmp_path)
     assert pruned.returncode == 2
     assert "must be a number and a unit, such as 30d" in pruned.stderr
+
+
+def test_old_reports_of_the_runtime_are_deleted_as_well(tmp_path: Path) -> None:
+    write(tmp_path, "- {step: start, tool: {kind: noop}}")
+    assert noetl("run", "test.yaml", cwd=tmp_path).returncode == 0
+    logs = tmp_path / ".noetl" / "logs"
+    logs.mkdir(exist_ok=True)
+    (logs / "run-1.log").touch()
+    noetl("executions", "prune", "--older-than", "1d", cwd=tmp_path)
+    assert (logs / "run-1.log").exists()
+    noetl("executions", "prune", "--older-than", "0s", cwd=tmp_path)
+    assert not (logs / "run-1.log").exists()

@@ -123,7 +123,7 @@ def test_killed_while_the_service_listens_it_goes_down_and_the_resumed_run_start
     process = place.start("run", FLIGHTS, "--set", f"out={place.out}")
     lines = read_until(process, "503")
     family = place.processes()
-    assert len(family) >= 3  # the run, the nursery of its python processes, the service
+    assert len(family) >= 2  # the run, and the nursery of its python processes; a worker that is being forked is not marked yet
     process.kill()
     ended(process)
     await_deaths(family)

@@ -250,3 +250,14 @@ def test_a_step_with_a_name_of_the_engine_or_with_slashes_is_reached_through_ste
 def test_a_step_called_like_a_workload_key_hides_it_only_after_it_has_run() -> None:
     before = '- {step: start, set: {ctx.before: "{{ file }}"}, next: file}\n- {step: file, tool: {kind: noop, result: [1]}, next: look}'
     assert seen("ctx.before; file; workload.file", before=before, head="workload: {file: path}") == ["path", [1], "path"]
+
+
+@pytest.mark.parametrize("secret", ["keychain.api.token", "token('api')", "keychain['api']"])
+@pytest.mark.parametrize(
+    "place", ["tool: {kind: noop, result: 'Bearer {{ SECRET }}'}", "tool: {kind: noop}, set: {ctx.x: '{{ SECRET }}'}"], ids=["a field", "a set"]
+)
+def test_a_declared_credential_or_a_token_is_unsupported_and_never_empty(secret: str, place: str) -> None:
+    step = "- {step: start, " + place.replace("'", '"').replace("SECRET", secret) + "}"
+    error = error_of(play(step, head="keychain: [{name: api, kind: bearer, token: x}]"))
+    assert error["kind"] == "unsupported"
+    assert "name a credential in 'auth'" in error["message"]

@@ -3,81 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+import itertools
+from typing import Any, ClassVar, get_args
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from noetl.actors.actor import Actor, AsyncActor, Context, Reason
-from noetl.actors.ref import Ref
-from noetl.probe import ActorExited, ActorStarted, ChildRestarting, SupervisorGaveUp
-from noetl.supervisors.factory import Factory, StartChild
-from noetl.supervisors.intensity import Intensity, delay_s
-from noetl.supervisors.spec import Backoff, ChildSpec, Restart, Strategy, SupervisorSpec, should_restart
-from noetl.supervisors.static import GaveUp, start_tree, which_children
-from noetl.testing.world import World
-
-CRASH = OSError("disk gone")
-
-
-class Worker(Actor[Any]):
-    """Stops when told, crashes when told an exception."""
-
-    def handle(self, message: Any, ctx: Context[Any]) -> None:
-        if isinstance(message, BaseException):
-            raise message
-        ctx.stop()
-
-
-class SlowWorker(AsyncActor[Any]):
-    async def init(self, ctx: Context[Any]) -> None:
-        await asyncio.sleep(1)
-
-    async def handle(self, message: Any, ctx: Context[Any]) -> None:
-        if isinstance(message, BaseException):
-            raise message
-        ctx.stop()
-
-
-def spec(id_: str, restart: Restart = "permanent", start: Any = Worker, **rest: Any) -> ChildSpec:
-    return ChildSpec(id=id_, start=start, restart=restart, **rest)
-
-
-async def child(top: Ref[Any], id_: str) -> Ref[Any]:
-    found = (await which_children(top))[id_]
-    assert found is not None
-    return found
-
-
-def lifecycle(world: World) -> list[str]:
-    """Starts and ends so far, such as `+a` and `-a`, without the supervisor's own."""
-    return [
-        ("+" if isinstance(item, ActorStarted) else "-") + item.path.removeprefix("top/")
-        for item in world.news
-        if isinstance(item, (ActorStarted, ActorExited)) and item.path != "top"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("restart", "message", "comes_back"),
-    [
-        ("permanent", "stop", True),
-        ("permanent", CRASH, True),
-        ("transient", "stop", False),
-        ("transient", CRASH, True),
-        ("temporary", "stop", False),
-        ("temporary", CRASH, False),
-    ],
+from noetl.actors.actor import KILLED, NOPROC, NORMAL, SHUTDOWN, Actor, Context
+from noetl.actors.cell import Cell
+from noetl.probe import ChildRestarting, SupervisorGaveUp
+from noetl.supervisors.factory import Factory
+from noetl.supervisors.spec import Backoff, Restart, Strategy, SupervisorSpec
+from noetl.supervisors.static import (
+    GaveUp,
+    start_child,
+    start_tree,
+    terminate_child,
+    which_children,
 )
-async def test_restart_kind_against_exit_reason(world: World, restart: Restart, message: Any, comes_back: bool) -> None:
-    top = await world.supervise(spec("a", restart))
+from noetl.testing.world import World
+from tests.supervisors.children import CRASH, SlowWorker, Worker, child, end, lifecycle, running, spec
+
+REASONS: dict[str, Any] = {"normal": NORMAL, "shutdown": SHUTDOWN, "kill": "kill", "killed": KILLED, "noproc": NOPROC, "error": CRASH}
+COMES_BACK: dict[str, set[str]] = {"permanent": set(REASONS), "transient": {"kill", "killed", "noproc", "error"}, "temporary": set()}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("restart", get_args(Restart))
+@pytest.mark.parametrize("kind", ["worker", "supervisor"])
+async def test_restart_kind_against_exit_reason(world: World, kind: str, restart: Restart, reason: str) -> None:
+    top = await world.supervise(spec("a", restart) if kind == "worker" else SupervisorSpec("a", (), restart=restart))
     ref = await child(top, "a")
-    ref.tell(message)
+    if kind == "worker":
+        end(ref, REASONS[reason])
+    elif reason == "kill":
+        ref.kill()
+    else:
+        assert isinstance(ref, Cell)
+        ref.request_stop(REASONS[reason])
     await world.settle()
+    comes_back = reason in COMES_BACK[restart]
     assert ref.is_alive() == comes_back
-    assert top.is_alive()
-    assert should_restart(restart, abnormal=message is CRASH) == comes_back
+    assert await running(top) == (["a"] if comes_back else [])
+    assert list(await which_children(top)) == ([] if restart == "temporary" else ["a"])
 
 
 @pytest.mark.parametrize(
@@ -244,69 +211,81 @@ async def test_a_killed_supervisor_takes_its_children_along(world: World) -> Non
     assert not before.is_alive()
 
 
-async def test_a_factory_starts_children_on_demand_once_per_id(world: World) -> None:
-    top = await world.supervise(spec("factory", start=Factory))
-    factory = await child(top, "factory")
-    first = await factory.ask(lambda reply: StartChild("x", Worker, reply), 1.0)
-    assert await factory.ask(lambda reply: StartChild("x", Worker, reply), 1.0) is first
-    assert first.path == "top/factory/x"
-    with pytest.raises(OSError, match="disk gone"):
-        await factory.ask(lambda reply: StartChild("y", _raise, reply), 1.0)
+NAMES = "abc"
+CASES = [
+    (strategy, dies, frozenset(others))
+    for strategy in get_args(Strategy)
+    for dies in NAMES
+    for count in range(3)
+    for others in itertools.combinations([name for name in NAMES if name != dies], count)
+]
 
 
-def _raise() -> Actor[Any]:
-    raise CRASH
-
-
-async def test_a_temporary_child_of_a_factory_is_forgotten_when_it_ends(world: World) -> None:
-    top = await world.supervise(spec("factory", start=Factory))
-    factory = await child(top, "factory")
-    first = await factory.ask(lambda reply: StartChild("x", Worker, reply), 1.0)
-    first.tell(CRASH)
-    await world.settle()
-    again = await factory.ask(lambda reply: StartChild("x", Worker, reply), 1.0)
-    assert again is not first
-
-
-async def test_a_transient_child_of_a_factory_is_restarted_and_its_siblings_are_left_alone(world: World) -> None:
-    top = await world.supervise(spec("factory", start=lambda: Factory(restart="transient", intensity=1)), intensity=0)
-    factory = await child(top, "factory")
-    first = await factory.ask(lambda reply: StartChild("x", Worker, reply), 1.0)
-    await factory.ask(lambda reply: StartChild("y", Worker, reply), 1.0)
+@pytest.mark.parametrize(("strategy", "dies", "others"), CASES, ids=lambda value: "".join(sorted(value)) if isinstance(value, frozenset) else value)
+async def test_strategy_against_who_dies_and_who_else_runs(world: World, strategy: Strategy, dies: str, others: frozenset[str]) -> None:
+    """As in OTP a group restart also starts those of the group that did not run."""
+    top = await world.supervise(*(spec(name) for name in NAMES), strategy=strategy)
+    for name in NAMES:
+        if name != dies and name not in others:
+            await terminate_child(top, name)
     world.news.clear()
-    first.tell(CRASH)
+    (await child(top, dies)).tell(CRASH)
     await world.settle()
-    assert first.is_alive()
-    assert lifecycle(world) == ["-factory/x", "+factory/x"]
+    tied = {"one_for_one": dies, "one_for_all": NAMES, "rest_for_one": NAMES[NAMES.index(dies) :]}[strategy]
+    ended = [f"-{name}" for name in reversed(tied) if name in others]
+    assert lifecycle(world) == [f"-{dies}", *ended, *(f"+{name}" for name in tied)]
+    assert await running(top) == sorted({dies, *others, *tied})
 
 
-async def test_a_factory_stops_its_children_in_parallel(world: World) -> None:
-    class Slow(AsyncActor[Any]):
-        async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
-            await asyncio.sleep(3)
-
-    top = await world.supervise(spec("factory", start=Factory))
-    factory = await child(top, "factory")
-    for number in range(10):
-        await factory.ask(lambda reply, number=number: StartChild(number, Slow, reply), 1.0)  # type: ignore[misc]
+async def test_a_supervisor_with_intensity_0_gives_up_at_the_first_failure(world: World) -> None:
+    top = await world.supervise(spec("a"), spec("b"), intensity=0)
+    (await child(top, "a")).tell(CRASH)
     await world.settle()
-    await world.runtime.stop(top)
-    assert world.loop.time() == 3.0
+    assert not top.is_alive()
+    assert world.runtime.living == 0
 
 
-@given(st.lists(st.floats(0.0, 5.0), max_size=30), st.integers(0, 5), st.floats(0.5, 20.0))
-def test_intensity_refuses_exactly_when_a_window_holds_more_restarts_than_allowed(gaps: list[float], intensity: int, period_s: float) -> None:
-    counted = Intensity(intensity, period_s)
-    times: list[float] = []
-    now = 0.0
-    for gap in gaps:
-        now += gap
-        times.append(now)
-        in_window = sum(1 for time in times if time > now - period_s)
-        assert counted.restart_allowed(now) == (in_window <= intensity)
+async def test_a_group_restart_counts_once_against_the_intensity(world: World) -> None:
+    top = await world.supervise(*(spec(name) for name in NAMES), strategy="one_for_all", intensity=1)
+    (await child(top, "a")).tell(CRASH)
+    await world.settle()
+    assert top.is_alive()
 
 
-@given(st.integers(1, 10_000), st.floats(0.0, 1.0, exclude_max=True))
-def test_a_backoff_stays_within_its_bound_and_jitter(failures: int, chance: float) -> None:
-    backoff = Backoff(initial_s=0.5, factor=3.0, max_s=20.0, jitter=0.1)
-    assert 0.45 <= delay_s(backoff, failures, chance) <= 22.0
+async def test_a_supervisor_that_is_restarted_starts_all_its_children_again_with_a_new_count(world: World) -> None:
+    children = (spec("a"), spec("b", "transient"), spec("c", "temporary"), SupervisorSpec("deeper", (spec("x"),)))
+    top = await world.supervise(SupervisorSpec("inner", children, intensity=1, period_s=1000.0), intensity=10, period_s=1000.0)
+    inner = await child(top, "inner")
+    for name in "bc":
+        (await child(inner, name)).tell(NORMAL)
+    for _ in range(2):
+        (await child(inner, "a")).tell(CRASH)
+        await world.settle()
+    assert inner.is_alive()
+    assert await running(inner) == ["a", "b", "c", "deeper"]
+    (await child(inner, "a")).tell(CRASH)
+    await world.settle()
+    assert len([item for item in world.news if isinstance(item, SupervisorGaveUp)]) == 1
+
+
+async def test_three_levels_escalate_one_after_the_other(world: World) -> None:
+    deepest = SupervisorSpec("three", (spec("a"),), intensity=1, period_s=1000.0)
+    middle = SupervisorSpec("two", (deepest,), intensity=1, period_s=1000.0)
+    top = await world.supervise(middle, intensity=1, period_s=1000.0)
+    crashes = 0
+    while top.is_alive():
+        (await child(await child(await child(top, "two"), "three"), "a")).tell(CRASH)
+        crashes += 1
+        await world.settle()
+    assert crashes == 8, "(1 + 1) at each of three levels"
+
+
+@pytest.mark.parametrize("sender", ["nobody", "a child"])
+async def test_an_exit_that_somebody_sends_to_a_supervisor_is_ignored(world: World, sender: str) -> None:
+    top = await world.supervise(spec("a"), intensity=0)
+    factory = await start_child(top, spec("factory", start=lambda: Factory(intensity=0)))
+    for supervisor in (top, factory):
+        supervisor.exit(CRASH, await child(top, "a") if sender == "a child" else None)
+        await world.settle()
+        assert supervisor.is_alive()
+    assert await running(top) == ["a", "factory"]

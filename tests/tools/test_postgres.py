@@ -96,7 +96,11 @@ async def test_a_text_without_sql_is_refused(run: Run) -> None:
 
 async def test_sql_may_come_from_a_script_whose_text_is_rendered(run: Run, tmp_path: Any) -> None:
     (tmp_path / "total.sql").write_text("SELECT {{ n }} AS n")
-    context = {"base_dirs": (tmp_path,), "render": lambda text: text.replace("{{ n }}", "7")}
+
+    async def render(text: str) -> str:
+        return text.replace("{{ n }}", "7")
+
+    context = {"base_dirs": (tmp_path,), "render": render}
     assert (await run(script={"uri": "total.sql", "source": {"type": "file"}}, context=context))["rows"] == [{"n": 7}]
 
 

@@ -1,0 +1,129 @@
+"""A node in a simulation: the real tree over a store in memory, with simulated tools."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from noetl.dsl.lookup import settle
+from noetl.engine.binding import Bound, bound
+from noetl.engine.cache import ValueCache
+from noetl.engine.call import Done, Outcome, Refused
+from noetl.engine.client import LocalClient
+from noetl.engine.failure import failure
+from noetl.engine.order import Order
+from noetl.engine.recovery import folded
+from noetl.engine.state import State
+from noetl.events import AnyEvent
+from noetl.ids import ExecutionIds
+from noetl.node import tree as node_tree
+from noetl.node.incarnation import this_process
+from noetl.node.profile import load_profile
+from noetl.settings import Settings
+from noetl.store.log import check_chain
+from noetl.supervisors.static import start_tree, which_children
+from noetl.testing.simulation import Simulation
+from noetl.tools.tool import Resources
+from noetl.values import unpack_leaf
+from noetl.vault.secrets import Secrets
+from noetl.vault.vaults.file import FileVault
+
+PROFILE = load_profile("solo")
+
+Tool = Callable[[str, dict[str, Any], int], Any]
+"""Step, args, number of the call of this step and iteration -> result; or it raises `Failure`."""
+
+
+class Failure(Exception):
+    """A call that fails."""
+
+
+class SimulatedCaller:
+    """In place of the node's caller: a call takes up to 100 ms of virtual time and gives what `tool` says."""
+
+    def __init__(self, simulation: Simulation, tool: Tool, cache: ValueCache) -> None:
+        self.clock = simulation.clock
+        self._cache = cache
+        self._simulation = simulation
+        self._tool = tool
+        self._numbers: dict[tuple[str, int], int] = {}
+
+    async def call(self, order: Order) -> Outcome:
+        with self._cache.hold() as hold:
+            given: Bound = await hold.run(lambda: bound(order, lambda field, value, names: value.render(names, hold.load)))
+            args = await hold.plain(settle(given.args))
+        await asyncio.sleep(self._simulation.random.random() * 0.1)
+        key = (order.call.step, order.call.index)
+        self._numbers[key] = self._numbers.get(key, 0) + 1
+        try:
+            return Done(self._tool(order.call.step, args, self._numbers[key]))
+        except Failure as error:
+            return Refused(failure("server_error", str(error)))
+
+
+class SimulatedNode:
+    def __init__(self, parts: node_tree.Parts, client: LocalClient) -> None:
+        self.parts = parts
+        self.client = client
+
+    async def start(self, text: str) -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "simulated.yaml")
+            file.write_text(text)
+            return await self.client.start(await self.client.load(file))
+
+    async def events(self, execution_id: int) -> list[AnyEvent]:
+        """All of its log, checked: the chain holds, and the events fold to what the actor had."""
+        assert self.parts.store is not None
+        rows = await self.parts.store.log.read(execution_id)
+        check_chain(rows)
+        decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=unpack_leaf)
+        return [event for row in rows for event in decoder.decode(row.body)]
+
+    async def run(self, text: str) -> State:
+        return await self.ended(await self.start(text))
+
+    async def ended(self, execution_id: int) -> State:
+        assert self.parts.store is not None
+        async with asyncio.timeout(10_000):
+            state = await self.client.ended(execution_id)  # type: ignore[arg-type]
+        recovered = (await folded(self.parts.store, execution_id)).state
+        differs = [name for name in State.__struct_fields__ if getattr(recovered, name) != getattr(state, name)]
+        assert not differs, [(name, getattr(recovered, name), getattr(state, name)) for name in differs]
+        return state
+
+
+@contextlib.asynccontextmanager
+async def simulated_node(simulation: Simulation, tool: Tool, monkeypatch: Any) -> AsyncIterator[SimulatedNode]:
+    settings = Settings()
+    directory = Path("/nonexistent")
+    parts = node_tree.Parts(
+        owner=this_process("simulated"),
+        settings=settings,
+        profile=PROFILE,
+        directory=directory,
+        store_file=None,
+        vault=FileVault({}),
+        secrets=Secrets(lambda: bytes(32)),
+        clock=simulation.clock,
+        probe=simulation.runtime.probe,
+        ids=ExecutionIds(simulation.clock, simulation.random),
+        environment={},
+        resources=Resources(settings, directory / "run", directory / "artifacts"),
+    )
+    monkeypatch.setattr(node_tree, "Caller", lambda *, cache, **_: SimulatedCaller(simulation, tool, cache))
+    root = await start_tree(simulation.runtime, node_tree.tree(parts))
+    try:
+        shard = (await which_children(root))["shard"]
+        assert shard is not None
+        assert parts.engine is not None
+        assert parts.lease is not None
+        yield SimulatedNode(parts, LocalClient(parts.engine, shard, parts.lease, parts.ids, {}))
+    finally:
+        await simulation.runtime.stop(root)
