@@ -143,8 +143,7 @@ class Sandbox:
             if turn.cancelled():
                 self._waiting.remove(turn)
             elif turn.exception() is None:  # offered in the moment in which we were cancelled
-                self._busy.discard(turn.result())
-                self._offer(turn.result())
+                self._give_back(turn.result())  # which may have died since
             raise
 
     def _offer(self, worker: Worker) -> None:
