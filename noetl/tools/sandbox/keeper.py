@@ -44,9 +44,11 @@ class Keeper:
         control = self._reach()
         worker, theirs = Worker.open(next(self._serials), self._max_frame_bytes)
         self._workers[worker.serial] = worker
-        send(control, Message(Word.FORK, worker.serial), theirs)
-        for descriptor in theirs:
-            os.close(descriptor)
+        try:
+            send(control, Message(Word.FORK, worker.serial), theirs)
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
         return worker
 
     def watch(self, worker: Worker, limit_bytes: int) -> None:
