@@ -90,9 +90,10 @@ class Cell(Sleeper[M]):
         if self._shutdown_s == 0:
             self.kill()
             return
-        ties = self._tie()
-        if ties.kill_timer is None and self._shutdown_s != float("inf"):
-            ties.kill_timer = self.runtime.loop.call_later(self._shutdown_s, self.kill)
+        if self._shutdown_s != float("inf") and (self._children or isinstance(self.actor, AsyncActor)):
+            ties = self._tie()  # (a plain actor alone ends in its next turn: there is nothing to wait for)
+            if ties.kill_timer is None:
+                ties.kill_timer = self.runtime.loop.call_later(self._shutdown_s, self.kill)
         self.hear(Shutdown(reason))
 
     # -- running ------------------------------------------------------------------------------------------------------
