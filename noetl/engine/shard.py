@@ -109,7 +109,8 @@ class Shard(Actor[ShardInbox]):
         """Those that have said that they leave memory and have not left it yet."""
         self._crashes: dict[int, Intensity] = {}
         """Of supervisors of executions."""
-        self._submitted: dict[int, Reply[int]] = {}
+        self._submitted: dict[int, Submit] = {}
+        """Those that may not be in the store yet."""
         self._watchers: dict[int, list[Reply[State]]] = {}
 
     def init(self, ctx: Context[ShardInbox]) -> None:
@@ -125,8 +126,8 @@ class Shard(Actor[ShardInbox]):
 
     def handle(self, message: ShardInbox, ctx: Context[ShardInbox]) -> None:
         match message:
-            case Submit(id, begin, program, reply):
-                self._submitted[id] = reply
+            case Submit(id, begin, program):
+                self._submitted[id] = message
                 self._start(id, ctx, begin=begin, program=program)
             case TakeUp(id):
                 self._start(id, ctx, resume=True)
@@ -169,17 +170,20 @@ class Shard(Actor[ShardInbox]):
     def _start_again(self, id_: int, reason: Reason, ctx: Context[ShardInbox]) -> None:
         """The supervisor of an execution has failed itself, and taken the attempts with it."""
         if self._crashes.setdefault(id_, Intensity(INTENSITY, PERIOD_S)).restart_allowed(ctx.clock.monotonic()):
-            self._start(id_, ctx, resume=True)
+            submitted = self._submitted.get(id_)
+            beginning = {} if submitted is None else {"begin": submitted.begin, "program": submitted.program}
+            self._start(id_, ctx, has_begun=True, resume=True, **beginning)
         else:
             self._lost(id_, Quarantined(reason), ctx)
 
-    def _start(self, id_: int, ctx: Context[ShardInbox], **how: Any) -> None:
+    def _start(self, id_: int, ctx: Context[ShardInbox], *, has_begun: bool = False, **how: Any) -> None:
+        """`has_begun`: a beginning in `how` may be in the log already."""
         engine, home = self._engine, self._home
 
         def execution(supervisor: Ref[ExecutionSupervisorInbox]) -> Execution:
             started.append(True)
-            fresh = len(started) == 1
-            return Execution(engine, home, supervisor, id_, fresh=fresh, **(how if fresh else again))
+            is_first = len(started) == 1
+            return Execution(engine, home, supervisor, id_, fresh=is_first and not has_begun, **(how if is_first else again))
 
         def step(ref: Ref[Any]) -> Step:
             return Step(ref, engine.caller, engine.pools, engine.children)
@@ -244,13 +248,13 @@ class Shard(Actor[ShardInbox]):
             self._lost(id_, reason, ctx)
 
     def _answer_submit(self, id_: int, error: Exception | None) -> None:
-        reply = self._submitted.pop(id_, None)
-        if reply is None:
+        submitted = self._submitted.pop(id_, None)
+        if submitted is None:
             return
         if error is None:
-            reply.send(id_)
+            submitted.reply.send(id_)
         else:
-            reply.fail(error)
+            submitted.reply.fail(error)
 
     # -- the store -----------------------------------------------------------------------------------------------------
 
