@@ -127,26 +127,24 @@ class Runtime:
             root.ready.exception()  # looked at here, since nobody waits when the start failed at once
         root.ended.set_result(reason)
 
-    def next_cell(self) -> Cell[Any]:
-        """Who has the next turn. A simulation overrides it."""
-        return self._ready.popleft()
-
     def _pump(self) -> None:
-        ready = self._ready
-        until = time.perf_counter() + _SLICE_S
+        ready, clock_s = self._ready, time.perf_counter
+        until = 0.0
         total = 0
         while ready:
-            cell = self.next_cell()
+            cell = ready.popleft()
             handled = cell.turn()
             cell.reductions += handled
             total += handled
-            self.now_s = now_s = time.perf_counter()
+            self.now_s = now_s = clock_s()
             if handled == BUDGET:
                 cell.fall_behind(now_s)
             if now_s > until:
-                self.reductions += total
-                self.loop.call_soon(self._pump, context=self.context)
-                return
+                if until:
+                    self.reductions += total
+                    self.loop.call_soon(self._pump, context=self.context)
+                    return
+                until = now_s + _SLICE_S
         self.reductions += total
         self._armed = False
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from noetl.errors import AskTimeout
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from noetl.actors.actor import Reason
@@ -81,39 +81,31 @@ class Ref(ABC, Generic[M]):
         """
 
 
-class Reply(Generic[R]):
-    """Where an answer goes. Answering twice, or after the deadline, has no effect."""
+class Reply(Struct, Generic[R], eq=False):
+    """Where an answer goes. Answering twice, or after the deadline, has no effect.
 
-    __slots__ = ("_forget", "_future", "asker")
+    A struct for the speed of making one: each ask makes one.
+    """
 
-    def __init__(self, future: asyncio.Future[Any], forget: Callable[[Reply[Any]], None], asker: Any = None) -> None:
-        self._future: asyncio.Future[Any] | None = future
-        self._forget = forget
-        self.asker = asker
-        """The actor whose handler waits for it; None: nobody's handler does."""
+    _future: asyncio.Future[Any] | None
+    due_s: float = 0.0
+    """When it is too late, in the time of the event loop."""
 
     @property
     def is_over(self) -> bool:
         """Whether it was answered, or nobody waits any more."""
-        return self._future is None
+        return self._future is None or self._future.done()
 
     def send(self, value: R) -> None:
-        future = self.close()
-        if future is not None and not future.done():
-            future.set_result(value)
-
-    def fail(self, error: Exception) -> None:
-        future = self.close()
-        if future is not None and not future.done():
-            future.set_exception(error)
-
-    def close(self) -> asyncio.Future[Any] | None:
-        """Nobody waits any more; who did until now."""
         future = self._future
         if future is not None:
             self._future = None
-            self._forget(self)
-        return future
+            if not future.done():
+                future.set_result(value)
 
-    def expire(self, who: str, timeout_s: float) -> None:
-        self.fail(AskTimeout(f"{who} did not answer within {timeout_s:g} s"))
+    def fail(self, error: Exception) -> None:
+        future = self._future
+        if future is not None:
+            self._future = None
+            if not future.done():
+                future.set_exception(error)

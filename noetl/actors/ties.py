@@ -12,8 +12,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.actors.actor import NOPROC, Down, Exit, Reason, Signal, Timer
+from noetl.actors.deadlines import Overdue
 from noetl.actors.ref import Ref, Reply
-from noetl.errors import ActorDead, AskCycle
+from noetl.errors import ActorDead, AskCycle, AskTimeout
 from noetl.mailbox.mailbox import Mailbox
 from noetl.probe import TaskDisowned
 
@@ -86,8 +87,8 @@ class Tied(Mailbox[M], Ref[M]):
         super().__init__(runtime)
         self.incarnation = 0
         self._ties: Ties | None = None
-        self._waiters: dict[Reply[Any], None] | None = None
-        """Those who wait for its answer. Not among the ties: an ask must be cheap."""
+        self._waiters: Reply[Any] | dict[Reply[Any], None] | None = None
+        """Who waits for its answer: nobody, one, or several. Not among the ties, and mostly no dict: an ask must be cheap."""
 
     @abstractmethod
     def is_related(self, other: Ref[Any]) -> bool:
@@ -117,21 +118,50 @@ class Tied(Mailbox[M], Ref[M]):
             await super().send(message)
 
     async def ask(self, make: Callable[[Reply[R]], M], timeout_s: float) -> R:
-        future: asyncio.Future[R] = self.runtime.loop.create_future()
+        runtime = self.runtime
+        future: asyncio.Future[R] = runtime.loop.create_future()
+        reply: Reply[R] = Reply(future)
         asker = current_cell.get()
-        reply: Reply[R] = Reply(future, self._forget_waiter, asker)
         if asker is not None:
             self._refuse_cycle(asker)
             ties = asker._tie()
             ties.asking = ties.asking or {}
             ties.asking[reply] = self
-        self.runtime.deadlines.add(timeout_s, reply, self)
+        runtime.deadlines.add(timeout_s, reply)
+        if self._waiters is None:
+            self._waiters = reply
+        else:
+            self._wait_too(self._waiters, reply)
         try:
             self.tell(make(reply))
-            self._waiters = _added(self._waiters, reply)
             return await future
+        except Overdue:
+            raise AskTimeout(f"{self.path} did not answer within {timeout_s:g} s") from None
         finally:
-            reply.close()
+            if self._waiters is reply:
+                self._waiters = None
+            else:
+                self._forget_waiter(reply)
+            if asker is not None and asker._ties is not None and asker._ties.asking is not None:
+                asker._ties.asking.pop(reply, None)
+
+    def _wait_too(self, waiters: Reply[Any] | dict[Reply[Any], None], reply: Reply[Any]) -> None:
+        if isinstance(waiters, dict):
+            waiters[reply] = None
+        else:
+            self._waiters = {waiters: None, reply: None}
+
+    def _forget_waiter(self, reply: Reply[Any]) -> None:
+        if isinstance(self._waiters, dict):
+            self._waiters.pop(reply, None)
+            self._waiters = self._waiters or None
+
+    def _waiting(self) -> list[Reply[Any]]:
+        """Those that nobody has answered."""
+        waiters = self._waiters
+        if waiters is None:
+            return []
+        return [reply for reply in (waiters if isinstance(waiters, dict) else (waiters,)) if not reply.is_over]
 
     def _refuse_cycle(self, asker: Tied[Any]) -> None:
         """A handler that waits may wait for several. Raises `AskCycle` when one of them, or whom that one waits for, and so on, is the asker."""
@@ -142,8 +172,8 @@ class Tied(Mailbox[M], Ref[M]):
             if cell is asker:
                 raise AskCycle(tuple(link.path for link in _way_back(asker, before)))
             asking = None if cell._ties is None else cell._ties.asking
-            for asked in asking.values() if asking else ():
-                if asked not in before:
+            for reply, asked in asking.items() if asking else ():
+                if asked not in before and not reply.is_over:
                     before[asked] = cell
                     unseen.append(asked)
 
@@ -228,16 +258,6 @@ class Tied(Mailbox[M], Ref[M]):
         task.add_done_callback(done)
         return task
 
-    def _forget_waiter(self, reply: Reply[Any]) -> None:
-        waiters = self._waiters
-        if waiters is not None:
-            waiters.pop(reply, None)
-            if not waiters:
-                self._waiters = None
-        asker: Tied[Any] | None = reply.asker
-        if asker is not None and asker._ties is not None and asker._ties.asking is not None:
-            asker._ties.asking.pop(reply, None)
-
     def disown(self, task: asyncio.Task[Any]) -> None:
         """Cancel a task of an incarnation that has ended. That it goes on is reported; what it still does has no effect."""
         task.cancel()
@@ -250,11 +270,11 @@ class Tied(Mailbox[M], Ref[M]):
 
     def is_waited_for(self) -> bool:
         """Whether somebody waits for its answer, or a task of its own runs."""
-        return bool(self._waiters) or (self._ties is not None and bool(self._ties.tasks))
+        return bool(self._waiting()) or (self._ties is not None and bool(self._ties.tasks))
 
     def _disappoint(self) -> None:
         """There will be no answers any more."""
-        for reply in tuple(self._waiters or ()):
+        for reply in self._waiting():
             reply.fail(ActorDead(f"{self.path} ended before it answered"))
 
     def _untie(self, ties: Ties, reason: Reason) -> None:

@@ -75,7 +75,7 @@ class SimulatedRuntime(Runtime):
         else:
             super().schedule(cell)
 
-    def next_cell(self) -> Cell[Any]:
+    def _next_cell(self) -> Cell[Any]:
         ready = self._ready
         ready.rotate(-self._simulation.random.randrange(len(ready)))
         cell = ready.popleft()
@@ -93,7 +93,7 @@ class SimulatedRuntime(Runtime):
     def _pump(self) -> None:
         """One turn for each turn of the loop: how long a turn takes on the real clock changes nothing."""
         if self._ready:
-            cell = self.next_cell()
+            cell = self._next_cell()
             handled = cell.turn()
             cell.reductions += handled
             self.reductions += handled

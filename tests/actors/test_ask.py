@@ -203,7 +203,7 @@ async def test_an_asker_that_dies_while_it_waits_is_waited_for_no_more(world: Wo
     keeping = await world.start(Keeping, "keeping")
     (asker, asker_ref), (_, third) = await relays(world, 2)
     asker.others = (keeping, third)
-    asker_ref.report(Reply(world.loop.create_future(), lambda reply: None))
+    asker_ref.report(Reply(world.loop.create_future()))
     await world.settle()
     asker_ref.kill()
     await world.settle()
