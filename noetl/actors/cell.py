@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final, TypeVar
+from math import inf
+from typing import Any, Final, TypeVar, cast
 
 from noetl.actors.actor import (
     KILL,
@@ -26,9 +27,9 @@ from noetl.actors.actor import (
     is_abnormal,
 )
 from noetl.actors.family import DEAD, INIT, RUNNING, STOPPING
-from noetl.actors.orders import Crash, Order, SentExit, Shutdown
+from noetl.actors.orders import Crash, Order, SentExit, Shutdown, Sleep
 from noetl.actors.ref import Ref
-from noetl.actors.sleep import Sleep, Sleeper
+from noetl.actors.sleep import Sleeper
 from noetl.actors.ties import current_cell
 from noetl.mailbox.mailbox import unwrapped, unwrapping
 from noetl.probe import ActorActivated, ActorCrashed, ActorExited, ActorStarted, ExitHandled, TaskDisowned
@@ -39,6 +40,7 @@ R = TypeVar("R")
 
 BUDGET: Final = 64
 """Messages that one actor may handle before the next has its turn."""
+_TURN: Final = range(BUDGET)
 
 
 class Cell(Sleeper[M]):
@@ -90,7 +92,7 @@ class Cell(Sleeper[M]):
         if self._shutdown_s == 0:
             self.kill()
             return
-        if self._shutdown_s != float("inf") and (self._children or isinstance(self.actor, AsyncActor)):
+        if self._shutdown_s != inf and (self._children or isinstance(self.actor, AsyncActor)):
             ties = self._tie()  # (a plain actor alone ends in its next turn: there is nothing to wait for)
             if ties.kill_timer is None:
                 ties.kill_timer = self.runtime.loop.call_later(self._shutdown_s, self.kill)
@@ -102,7 +104,7 @@ class Cell(Sleeper[M]):
         """Put a system message before all user messages."""
         if self._state >= STOPPING:
             return
-        if self.is_asleep() and isinstance(signal, Shutdown):
+        if isinstance(signal, Shutdown) and self.is_asleep():
             self._begin_stop(signal.reason)  # its `passivate` was its last word
         elif self._task is not None and isinstance(signal, (Shutdown, Exit)) and self._interrupts(signal):
             self._reason = self._reason or signal.reason
@@ -138,18 +140,18 @@ class Cell(Sleeper[M]):
     def turn(self) -> int:
         """Handle what waits, at most `BUDGET` messages; how many it were. Called by the runtime, which counts them."""
         messages, actor, context = self.messages, self.actor, self._context
-        if messages is None or actor is None or context is None or self._task is not None or self._state != RUNNING:
+        if self._state != RUNNING or self._task is not None or messages is None or actor is None or context is None:
             if messages is not None and self.is_asleep():
                 self._awake()
             return 0  # or ended, or driven by its task, since it was scheduled
-        if isinstance(actor, AsyncActor):
-            self._task = self.runtime.loop.create_task(self._drive(actor, context))
+        if actor.is_async:
+            self._task = self.runtime.loop.create_task(self._drive(cast("AsyncActor[M]", actor), context))
             return 0
         handle = actor.handle if self.overflow == "reject" else unwrapping(actor.handle)
         message: Any = None
         done = 0
         try:
-            for done in range(BUDGET):
+            for done in _TURN:
                 if self._reason is not None:
                     self._begin_stop(self._reason, unwrapped(message))
                     return done
@@ -237,12 +239,11 @@ class Cell(Sleeper[M]):
 
     def _own_part(self, message: Signal | Order) -> Signal | None:
         """What the cell does about a system message; what is left for the actor's `signal`."""
-        if isinstance(message, Shutdown):
-            self._reason = self._reason or message.reason
-            return None
-        if isinstance(message, Crash):
-            raise message.error
-        if isinstance(message, Sleep):
+        if isinstance(message, Order):
+            if isinstance(message, Shutdown):
+                self._reason = self._reason or message.reason
+            elif isinstance(message, Crash):
+                raise message.error
             return None
         if isinstance(message, Exit) and not self._traps():
             if self._is_the_end(message):

@@ -109,7 +109,7 @@ class Relative(Tied[M]):
 
     def stop_children(self) -> None:
         """Shut down all at once or, in order, one after the other."""
-        living = self.living_children()
+        living = self.living_children() if self._children else None
         if not living:
             self.children_ended()
             return
@@ -130,8 +130,11 @@ class Relative(Tied[M]):
 
     def drop_children(self) -> None:
         """The parent is gone, so its children are: for good."""
-        children, self._children = self._children, None
-        for child in children or ():
+        children = self._children
+        if children is None:
+            return
+        self._children = None
+        for child in children:
             child.kill()
             child.retire()
 

@@ -6,10 +6,15 @@ from typing import Any
 
 from noetl.actors.actor import Exit, Reason
 from noetl.actors.ref import Ref
-from noetl.actors.sleep import Sleep
 
 
-class Shutdown:
+class Order:
+    """Any of them."""
+
+    __slots__ = ()
+
+
+class Shutdown(Order):
     """The parent wants it to end."""
 
     __slots__ = ("reason",)
@@ -18,7 +23,7 @@ class Shutdown:
         self.reason = reason
 
 
-class Crash:
+class Crash(Order):
     """A test wants it to fail as if the handler had."""
 
     __slots__ = ("error",)
@@ -37,4 +42,10 @@ class SentExit(Exit):
         self.is_own = sender is target
 
 
-Order = Shutdown | Crash | Sleep
+class Sleep(Order):
+    """Passivate when idle. `wakes_at_once`: also when not idle, to go on with the code that its start gives now."""
+
+    __slots__ = ("wakes_at_once",)
+
+    def __init__(self, *, wakes_at_once: bool = False) -> None:
+        self.wakes_at_once = wakes_at_once

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from noetl.actors.actor import AnyActor, Context, Reason, Start
 from noetl.actors.family import INIT, RUNNING, Relative
+from noetl.actors.orders import Sleep
 from noetl.errors import CallError
 from noetl.probe import ActorPassivated
 
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from noetl.actors.loop import Runtime
 
 M = TypeVar("M")
-
-
-class Sleep:
-    """Passivate when idle. `wakes_at_once`: also when not idle, to go on with the code that its start gives now."""
-
-    __slots__ = ("wakes_at_once",)
-
-    def __init__(self, *, wakes_at_once: bool = False) -> None:
-        self.wakes_at_once = wakes_at_once
 
 
 class Kept:

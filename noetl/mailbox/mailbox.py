@@ -147,9 +147,10 @@ class Mailbox(Generic[M]):
 
     def signal_first(self, signal: Any) -> None:
         """Put a signal behind the other signals and before all messages."""
-        if self.signals is None:
-            self.signals = deque()
-        self.signals.append(signal)
+        signals = self.signals
+        if signals is None:
+            signals = self.signals = deque()
+        signals.append(signal)
         if self.messages is None:
             self.wake()
 
@@ -191,9 +192,10 @@ class Mailbox(Generic[M]):
         self.messages = self.signals = self.room = self.backlog = None
         if messages is not None:
             messages.clear()  # the turn that may be under way must not go on with it
-        for place in room or ():
-            if not place.done():
-                place.set_exception(ActorDead(f"{self.path} is not running"))
+        if room is not None:
+            for place in room:
+                if not place.done():
+                    place.set_exception(ActorDead(f"{self.path} is not running"))
 
     def _tell_bound(self) -> None:
         """Say that the mailbox is at its bound; once, until it was empty again."""

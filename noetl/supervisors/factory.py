@@ -83,8 +83,8 @@ class Factory(Actor[FactoryInbox]):
 
     def handle(self, message: FactoryInbox, ctx: Context[FactoryInbox]) -> None:
         match message:
-            case StartChild(id, start, reply):
-                self._start(id, start, reply, ctx)
+            case StartChild():
+                self._start(message.id, message.start, message.reply, ctx)
             case StopChild(id, reply):
                 self._stop(id, reply, ctx)
             case StartAgain(id, child):
