@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from math import inf
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from noetl.actors.actor import (
     KILL,
@@ -144,8 +144,8 @@ class Cell(Sleeper[M]):
             if messages is not None and self.is_asleep():
                 self._awake()
             return 0  # or ended, or driven by its task, since it was scheduled
-        if actor.is_async:
-            self._task = self.runtime.loop.create_task(self._drive(cast("AsyncActor[M]", actor), context))
+        if isinstance(actor, AsyncActor):
+            self._task = self.runtime.loop.create_task(self._drive(actor, context))
             return 0
         handle = actor.handle if self.overflow == "reject" else unwrapping(actor.handle)
         message: Any = None

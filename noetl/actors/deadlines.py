@@ -14,7 +14,7 @@ from noetl.actors.ref import Reply
 _TIDY_ABOVE: Final = 64
 
 
-class Overdue(Exception):  # noqa: N818  it never leaves an ask, which makes an AskTimeout of it
+class Overdue(Exception):
     """What a reply is failed with at its deadline."""
 
 

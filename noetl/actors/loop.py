@@ -49,7 +49,6 @@ class Runtime:
         self.watchdog: Watchdog | None = None
         self.exits: deque[ExitNote] = deque(maxlen=_EXITS)
         """The last abnormal ends."""
-        self.spare: list[deque[Any]] = []
         self.spare_ties: list[Ties] = []
         self._ready: deque[Cell[Any]] = deque()
         self._armed = False

@@ -11,7 +11,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from noetl.errors import ActorDead, MailboxFull
 from noetl.probe import MailboxAtBound, Probe
@@ -20,9 +20,6 @@ M = TypeVar("M")
 
 Overflow = Literal["reject", "drop_oldest"]
 """At the bound: refuse the new message, or drop the one that has waited longest."""
-
-
-_SPARE_DEQUES: Final = 1_024
 
 
 class Sure:
@@ -56,9 +53,6 @@ class Dispatcher(Protocol):
     def probe(self) -> Probe: ...
 
     def schedule(self, owner: Any) -> None: ...
-
-    spare: list[deque[Any]]
-    """Empty deques for who needs one."""
 
 
 class Backlog:
@@ -135,8 +129,7 @@ class Mailbox(Generic[M]):
     def wake(self) -> deque[M]:
         """A deque, and a place in the run queue."""
         runtime = self.runtime
-        spare = runtime.spare
-        messages: deque[M] = spare.pop() if spare else deque()
+        messages: deque[M] = deque()
         self.messages = messages
         if self.is_schedulable():
             runtime.schedule(self)
@@ -155,12 +148,9 @@ class Mailbox(Generic[M]):
             self.wake()
 
     def rest(self, messages: deque[M]) -> None:
-        """Nothing is left to do: give the deque back."""
+        """Nothing is left to do: be without a deque."""
         if self.messages is messages:
             self.messages = self.signals = self.backlog = None
-            spare = self.runtime.spare
-            if len(spare) < _SPARE_DEQUES:
-                spare.append(messages)
             if self.room is not None:
                 self.let_in()
 
