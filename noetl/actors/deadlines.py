@@ -24,43 +24,44 @@ class Deadlines:
         self._lines: dict[float, _Line] = {}
 
     def add(self, limit_s: float, reply: Reply[Any]) -> None:
-        """Fail the reply with `Overdue` after `limit_s`, unless it is over by then."""
+        """Fail the reply with `Overdue` when it is due, unless it is over by then. That is `limit_s` from now."""
         line = self._lines.get(limit_s)
         if line is None:
             line = self._lines[limit_s] = _Line(self, self._loop, limit_s)
-        reply.due_s = self._loop.time() + limit_s
-        line.waiting.append(reply)
-        if len(line.waiting) > line.tidy_above:
+        line.append(reply)
+        if len(line) > line.tidy_above:
             line.tidy()
 
     def drop(self, limit_s: float) -> None:
         del self._lines[limit_s]
 
 
-class _Line:
+class _Line(deque[Reply[Any]]):
     """Those with the same limit: who came first is due first."""
 
-    __slots__ = ("_all", "_limit_s", "_loop", "tidy_above", "waiting")
+    __slots__ = ("_all", "_limit_s", "_loop", "tidy_above")
 
     def __init__(self, all_: Deadlines, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
+        super().__init__()
         self._all = all_
-        self._loop = loop
         self._limit_s = limit_s
+        self._loop = loop
         self.tidy_above = _TIDY_ABOVE
-        self.waiting: deque[Reply[Any]] = deque()
         loop.call_later(limit_s, self._ring)
 
     def tidy(self) -> None:
-        """Forget those that are over: half of them at least, before it is done again."""
-        self.waiting = deque(reply for reply in self.waiting if not reply.is_over)
-        self.tidy_above = max(2 * len(self.waiting), _TIDY_ABOVE)
+        """Forget those that are over, before they are twice as many again."""
+        waiting = [reply for reply in self if (future := reply.future) is not None and not future.done()]
+        self.clear()
+        self.extend(waiting)
+        self.tidy_above = max(2 * len(waiting), _TIDY_ABOVE)
 
     def _ring(self) -> None:
         """Those that are due fail; the timer is set for the first of the others."""
         now = self._loop.time()
-        while self.waiting and (self.waiting[0].is_over or self.waiting[0].due_s <= now):
-            self.waiting.popleft().fail(Overdue())
-        if self.waiting:
-            self._loop.call_at(self.waiting[0].due_s, self._ring)
+        while self and (self[0].is_over or self[0].due_s <= now):
+            self.popleft().fail(Overdue())
+        if self:
+            self._loop.call_at(self[0].due_s, self._ring)
         else:
             self._all.drop(self._limit_s)

@@ -87,25 +87,26 @@ class Reply(Struct, Generic[R], eq=False):
     A struct for the speed of making one: each ask makes one.
     """
 
-    _future: asyncio.Future[Any] | None
+    future: asyncio.Future[Any] | None
+    """Where somebody waits; None once it was answered."""
     due_s: float = 0.0
     """When it is too late, in the time of the event loop."""
 
     @property
     def is_over(self) -> bool:
         """Whether it was answered, or nobody waits any more."""
-        return self._future is None or self._future.done()
+        return self.future is None or self.future.done()
 
     def send(self, value: R) -> None:
-        future = self._future
+        future = self.future
         if future is not None:
-            self._future = None
+            self.future = None
             if not future.done():
                 future.set_result(value)
 
     def fail(self, error: Exception) -> None:
-        future = self._future
+        future = self.future
         if future is not None:
-            self._future = None
+            self.future = None
             if not future.done():
                 future.set_exception(error)

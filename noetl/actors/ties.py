@@ -119,8 +119,9 @@ class Tied(Mailbox[M], Ref[M]):
 
     async def ask(self, make: Callable[[Reply[R]], M], timeout_s: float) -> R:
         runtime = self.runtime
-        future: asyncio.Future[R] = runtime.loop.create_future()
-        reply: Reply[R] = Reply(future)
+        loop = runtime.loop
+        future: asyncio.Future[R] = loop.create_future()
+        reply: Reply[R] = Reply(future, loop.time() + timeout_s)
         asker = current_cell.get()
         if asker is not None:
             self._refuse_cycle(asker)

@@ -44,7 +44,7 @@ class Dispatcher(Protocol):
     """Who gives owners their turns."""
 
     now_s: float
-    """`time.perf_counter` a moment ago: when a turn ended, or the first owner came into an empty run queue."""
+    """`time.perf_counter` a moment ago: when a turn ended and others waited, or the first owner came into an empty run queue."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
