@@ -354,6 +354,16 @@ class Context(Generic[M]):
         cell = self._here()
         return cell.set_timer(Timer(cell, every_s, message, every_s=every_s))
 
+    def callback(self, then: Callable[[N], M]) -> Callable[[N], None]:
+        """A function for somebody else to call: this incarnation is told the message that `then` makes of its argument, and no later one is."""
+        cell = self._here()
+
+        def call(answer: N) -> None:
+            if cell.is_current(self):
+                cell.report(then(answer))
+
+        return call
+
     def run(self, work: Coroutine[Any, Any, N], then: Callable[[N | BaseException], M]) -> asyncio.Task[N]:
         """Let a task of this actor's own do `work`; what becomes of it comes back as the message that `then` makes.
 

@@ -155,6 +155,7 @@ class Execution(Actor[ExecutionInbox]):
 
     async def _recover(self) -> tuple[State, Program, list[InboxRow]] | None:
         """What the store has; None when a beginning did not get there."""
+        await self._engine.store.log.settle()  # what an incarnation before this has handed over may still be on its way
         try:
             state = await self._journal.recover(self._engine.store)
         except NotFound:
@@ -276,8 +277,7 @@ class Execution(Actor[ExecutionInbox]):
         self._leaves, wake_at = self._waits(turn)
         append = self._journal.append_of(turn, consumed, waiting=self._leaves, wake_at=wake_at)
         self._others = tuple({row.execution_id for row in append.inbox})
-        own = ctx.self_ref
-        self._engine.store.log.append(append, lambda error: own.report(AppendEnded(error=error)))
+        self._engine.store.log.append(append, ctx.callback(lambda error: AppendEnded(error=error)))
 
     def _appended(self, error: StoreError | None, ctx: Context[ExecutionInbox]) -> None:
         """The turn is in the log: act on what follows from it."""

@@ -136,6 +136,10 @@ class Log(Protocol):
         """Hand an append over. `done` is called once, with None when it is durable. Appends that wait together are committed together."""
         ...
 
+    async def settle(self) -> None:
+        """Wait until what was handed over so far is in the log, or refused. Raises `LogUnavailable` when nobody can tell."""
+        ...
+
     async def read(self, execution_id: int, after: int = 0, upto: int | None = None) -> list[StoredAppend]:
         """The rows with `after < version <= upto`, in order."""
         ...

@@ -180,6 +180,28 @@ async def test_the_work_of_an_actors_own_task_comes_back_as_a_message(world: Wor
     assert [item for item in world.news if isinstance(item, tuple)] == [("done", "good"), ("done", "bad")]
 
 
+async def test_a_callback_tells_the_incarnation_that_gave_it_and_no_later_one(world: World) -> None:
+    class Waiting(Actor[Any]):
+        def init(self, ctx: Context[Any]) -> None:
+            world.tell_news(ctx.callback(lambda answer: (ctx.incarnation, answer)))
+
+        def handle(self, message: Any, ctx: Context[Any]) -> None:
+            if message == "crash":
+                raise ValueError(message)
+            world.tell_news(message)
+
+    top = await world.supervise(ChildSpec(id="waiting", start=Waiting))
+    child = (await which_children(top))["waiting"]
+    assert child is not None
+    child.tell("crash")
+    await world.settle()
+    early, late = (item for item in world.news if callable(item))
+    early("of the first")
+    late("of the second")
+    await world.settle()
+    assert [item for item in world.news if isinstance(item, tuple)] == [(2, "of the second")]
+
+
 WAYS: dict[str, tuple[Any, Reason, bool]] = {
     # what is done to it: (action, its exit reason, whether `terminate` runs)
     "it stops": (lambda ref: ref.tell(stopping), NORMAL, True),

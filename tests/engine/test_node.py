@@ -7,6 +7,8 @@ import datetime as dt
 import gc
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from noetl.engine.supervisor import INTENSITY
 from noetl.errors import CallError, Fenced, LogUnavailable, NotAllowed, Owned
 from noetl.events import AttemptSucceeded, CancelRequested, ChildStarted, ExecutionCancelled, StepCompleted, StepScheduled, TaskScheduled
 from noetl.node.incarnation import is_alive
-from noetl.probe import ActorExited, ChildRestarting
+from noetl.probe import ActorExited, ActorStarted, ChildRestarting
 from noetl.settings import EngineSettings, Settings, ValueLimits
 from noetl.store.log import check_chain
 from tests.engine.conftest import Boot
@@ -390,6 +392,35 @@ async def test_an_execution_actor_that_crashes_is_restarted_and_its_running_atte
     state = await bench.client.ended(id_)
     assert state.results == {"start": 7, "b": 8}
     assert (bench.folder / "calls").read_text() == "x"
+
+
+async def test_an_execution_actor_that_crashes_while_its_append_is_under_way_goes_on_behind_it(boot: Boot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds the file, so the append waits in the writer when the next incarnation begins to read."""
+    bench = await boot()
+    store = bench.node.parts.store
+    assert store is not None
+    text = playbook("""
+        - {step: start, tool: {kind: python, code: "import time; time.sleep(0.2); result = 1"}, next: b}
+        - {step: b, tool: {kind: noop, result: "{{ start + 1 }}"}}
+    """)
+    id_ = await bench.start(text)
+    await bench.until_event(TaskScheduled, step="start")
+    execution, append = _child(bench.node.root, "shard", id_, "execution"), store.log.append
+
+    def append_and_crash(*about: Any) -> None:
+        monkeypatch.undo()
+        append(*about)
+        execution.crash(RuntimeError("a bug"))
+
+    with closing(sqlite3.connect(bench.folder / "home" / "noetl.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        monkeypatch.setattr(store.log, "append", append_and_crash)
+        await bench.until(lambda heard: isinstance(heard, ActorStarted) and heard.path == execution.path and heard.incarnation == 2)
+        other.execute("rollback")
+    state = await bench.client.ended(id_)
+    assert (state.status, state.results) == ("completed", {"start": 1, "b": 2})
+    assert len([heard for heard in bench.heard if isinstance(heard, ChildRestarting)]) == 1
+    assert len(await store.log.read(id_)) == 3, "nothing is in the log twice"
 
 
 def _child(root: Any, *path: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -26,7 +27,10 @@ from noetl.node import tree as node_tree
 from noetl.node.incarnation import this_process
 from noetl.node.profile import load_profile
 from noetl.settings import Settings
-from noetl.store.log import check_chain
+from noetl.store.log import Append, Log, check_chain
+from noetl.store.log import Done as AppendDone
+from noetl.store.logs.sqlite import open_sqlite
+from noetl.store.store import Store
 from noetl.supervisors.static import start_tree, which_children
 from noetl.testing.simulation import Simulation
 from noetl.tools.tool import Resources
@@ -65,6 +69,26 @@ class SimulatedCaller:
             return Done(self._tool(order.call.step, args, self._numbers[key]))
         except Failure as error:
             return Refused(failure("server_error", str(error)))
+
+
+class LateLog:
+    """A log on a slow disk: an append is handed over, is committed a moment later, and is answered another moment later; in order."""
+
+    def __init__(self, log: Log, simulation: Simulation) -> None:
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._random = simulation.random
+        self._free_at = 0.0
+        self.read, self.items, self.bodies = log.read, log.items, log.bodies
+
+    def append(self, append: Append, done: AppendDone) -> None:
+        self._free_at = max(self._free_at, self._loop.time()) + 0.001 + self._random.random() * 0.02
+        answer_s = self._random.random() * 0.02
+        self._loop.call_at(self._free_at, self._log.append, append, lambda error: self._loop.call_later(answer_s, done, error))
+
+    async def settle(self) -> None:
+        await asyncio.sleep(max(0.0, self._free_at - self._loop.time()) + 0.0005)
+        await self._log.settle()
 
 
 class SimulatedNode:
@@ -118,6 +142,12 @@ async def simulated_node(simulation: Simulation, tool: Tool, monkeypatch: Any) -
         resources=Resources(settings, directory / "run", directory / "artifacts"),
     )
     monkeypatch.setattr(node_tree, "Caller", lambda *, cache, **_: SimulatedCaller(simulation, tool, cache))
+
+    async def open_late(*about: Any) -> Store:
+        store = await open_sqlite(*about)
+        return dataclasses.replace(store, log=LateLog(store.log, simulation))
+
+    monkeypatch.setattr(node_tree, "open_sqlite", open_late)
     root = await start_tree(simulation.runtime, node_tree.tree(parts))
     try:
         shard = (await which_children(root))["shard"]

@@ -36,6 +36,17 @@ async def test_an_append_is_read_back_as_it_was(store: Store) -> None:
     assert [r.version for r in await store.log.read(7, upto=1)] == [1]
 
 
+async def test_a_log_that_is_settled_shows_all_that_was_handed_over(store: Store) -> None:
+    shard = await shard_of(store)
+    answered: list[StoreError | None] = []
+    first = append(7, 1, shard)
+    store.log.append(first, answered.append)
+    store.log.append(append(7, 2, shard, previous=first.hash), answered.append)
+    await store.log.settle()
+    assert answered == [None, None]
+    assert len(await store.log.read(7)) == 2
+
+
 @pytest.mark.parametrize("version", [1, 3])
 async def test_a_version_that_is_not_the_next_is_stale(store: Store, version: int) -> None:
     shard = await shard_of(store)

@@ -96,6 +96,9 @@ class SqliteLog:
     def append(self, append: Append, done: Done) -> None:
         self._database.writer.submit(AppendJob(append, done))
 
+    async def settle(self) -> None:
+        await self._database.writer.settle()
+
     async def read(self, execution_id: int, after: int = 0, upto: int | None = None) -> list[StoredAppend]:
         def select(connection: Connection) -> list[StoredAppend]:
             rows = connection.execute(

@@ -107,6 +107,11 @@ class Writer:
         self.submit(WriteJob(function, future))
         return await future
 
+    async def settle(self) -> None:
+        """Wait until what waits now is done."""
+        if self._waiting or self._busy:
+            await self.write(lambda connection: None)
+
     async def close(self) -> None:
         """Commit what waits; refuse what comes later."""
         if self._waiting or self._busy:
