@@ -21,7 +21,7 @@ from noetl.engine.supervisor import INTENSITY
 from noetl.errors import CallError, Fenced, LogUnavailable, NotAllowed, Owned
 from noetl.events import AttemptSucceeded, CancelRequested, ChildStarted, ExecutionCancelled, StepCompleted, StepScheduled, TaskScheduled
 from noetl.node.incarnation import is_alive
-from noetl.probe import ActorExited, ActorStarted, ChildRestarting
+from noetl.probe import ActorExited, ChildRestarting
 from noetl.settings import EngineSettings, Settings, ValueLimits
 from noetl.store.log import check_chain
 from tests.engine.conftest import Boot
@@ -405,17 +405,23 @@ async def test_an_execution_actor_that_crashes_while_its_append_is_under_way_goe
     """)
     id_ = await bench.start(text)
     await bench.until_event(TaskScheduled, step="start")
-    execution, append = _child(bench.node.root, "shard", id_, "execution"), store.log.append
+    execution, append, settle = _child(bench.node.root, "shard", id_, "execution"), store.log.append, store.log.settle
+    waits = asyncio.Event()
 
     def append_and_crash(*about: Any) -> None:
-        monkeypatch.undo()
+        monkeypatch.setattr(store.log, "append", append)
         append(*about)
         execution.crash(RuntimeError("a bug"))
+
+    async def settle_and_tell() -> None:
+        waits.set()
+        await settle()
 
     with closing(sqlite3.connect(bench.folder / "home" / "noetl.db", isolation_level=None)) as other:
         other.execute("begin immediate")
         monkeypatch.setattr(store.log, "append", append_and_crash)
-        await bench.until(lambda heard: isinstance(heard, ActorStarted) and heard.path == execution.path and heard.incarnation == 2)
+        monkeypatch.setattr(store.log, "settle", settle_and_tell)
+        await waits.wait()
         other.execute("rollback")
     state = await bench.client.ended(id_)
     assert (state.status, state.results) == ("completed", {"start": 1, "b": 2})
