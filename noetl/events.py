@@ -78,6 +78,9 @@ class ExecutionRequested(Event, frozen=True, kw_only=True):
     env: dict[str, Value] = {}
     parent: Parent | None = None
     requested_by: str = ""
+    version: int | None = None
+    """Of the playbook in the catalog; None when it came from a file."""
+    labels: dict[str, str] = {}
 
 
 class ExecutionStarted(Event, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ import os
 from typing import Final
 
 from noetl.cli.stores import open_store, row_of
-from noetl.engine.client import encode_cancel
 from noetl.engine.effects import ENDED
+from noetl.engine.local import encode_cancel
 from noetl.errors import NotAllowed
 from noetl.ids import ExecutionId
 from noetl.node.boot import running_node

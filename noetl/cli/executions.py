@@ -56,8 +56,10 @@ def executions() -> None:
 def list_(status: str | None, path: str | None, limit: int, as_json: bool, store: str | None) -> None:
     """List executions, newest first. Sub-playbooks are shown with their parents."""
 
+    from noetl.store.projection import ExecutionQuery
+
     async def work(opened: Store) -> list[tuple[ExecutionRow, bool]]:
-        rows = await opened.executions.list_executions(limit=limit, status=status, path=path)
+        rows = await opened.executions.list_executions(ExecutionQuery(limit=limit, status=status, path=path))
         return [(row, row.status in _OPEN and await _live_owner(opened, row) is None) for row in rows]
 
     rows: list[tuple[ExecutionRow, bool]] = in_store(store, work, missing=[])

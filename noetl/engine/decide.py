@@ -149,6 +149,8 @@ def _begin(turn: Turn, message: messages.Begin) -> None:
                 env=message.env,
                 parent=message.parent,
                 requested_by=message.requested_by,
+                version=message.version,
+                labels=message.labels,
             )
         )
     if not state.started:

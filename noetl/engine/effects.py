@@ -49,7 +49,17 @@ def _sealed(value: object, encoded: bytes, secrets: Secrets) -> bytes:
 
 def child_rows(events: Sequence[AnyEvent], own: ExecutionRow, at: dt.datetime) -> tuple[ExecutionRow, ...]:
     return tuple(
-        ExecutionRow(id=event.child, path=event.path, net=event.net, shard=own.shard, requested_at=at, root_id=own.root_id, parent_id=own.id)
+        ExecutionRow(
+            id=event.child,
+            path=event.path,
+            net=event.net,
+            shard=own.shard,
+            requested_at=at,
+            root_id=own.root_id,
+            parent_id=own.id,
+            requested_by=own.requested_by,
+            origin=own.origin,
+        )
         for event in events
         if isinstance(event, ChildStarted)
     )

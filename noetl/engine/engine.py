@@ -15,6 +15,7 @@ from noetl.engine.library import Library
 from noetl.engine.pool import Pools
 from noetl.errors import ToolRefused
 from noetl.settings import Settings
+from noetl.store.log import Origin
 from noetl.store.store import Store
 from noetl.tools.tool import Resources, find
 from noetl.vault.secrets import Secrets
@@ -33,6 +34,8 @@ class Engine:
     resources: Resources
     settings: Settings
     clock: Clock
+    origin: Origin = "run"
+    """Of the executions that are begun here."""
     chance: Callable[[], float] = random.random
     """Draws jitter, in [0, 1)."""
 

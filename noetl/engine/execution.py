@@ -101,7 +101,7 @@ class Execution(Actor[ExecutionInbox]):
         self._engine = engine
         self._home = home
         self._state = State(execution_id=execution_id)
-        self._journal = Journal(execution_id, home.shard, engine.secrets)
+        self._journal = Journal(execution_id, home.shard, engine.secrets, engine.origin)
         self._attempts = Attempts(engine, supervisor)
         self._begin = begin
         self._program = program

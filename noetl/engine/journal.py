@@ -11,9 +11,9 @@ from noetl.engine.sealing import seal_events
 from noetl.engine.snapshot import pack
 from noetl.engine.state import State
 from noetl.engine.turn import Turn
-from noetl.events import ChildStarted, IterationCompleted, encode_events
+from noetl.events import AnyEvent, ChildStarted, ExecutionRequested, IterationCompleted, encode_events
 from noetl.store.lease import Shard
-from noetl.store.log import NO_HASH, Append, ExecutionRow, RowChange, Snapshot, chain
+from noetl.store.log import NO_HASH, Append, ExecutionRow, Origin, RowChange, Snapshot, chain
 from noetl.store.store import Store
 from noetl.vault.secrets import Secrets
 
@@ -21,7 +21,7 @@ from noetl.vault.secrets import Secrets
 class Journal:
     """Where the log stands. `row` is the execution's row as it was written last."""
 
-    def __init__(self, execution_id: int, shard: Shard, secrets: Secrets) -> None:
+    def __init__(self, execution_id: int, shard: Shard, secrets: Secrets, origin: Origin) -> None:
         self.execution_id = execution_id
         self.version = 0
         self.next_seq = 1
@@ -30,6 +30,7 @@ class Journal:
         """The time of the last append. Within an execution time never goes back."""
         self._shard = shard
         self._secrets = secrets
+        self._origin = origin
         self._hash = NO_HASH
         self._change: RowChange | None = None
         self._snapshot_seq = 1
@@ -42,7 +43,7 @@ class Journal:
         if self._secrets.found_in(body):
             body = encode_events(seal_events(events, self._secrets))
         state = turn.state
-        created, change = self._row_of(state, waiting, wake_at, turn.now)
+        created, change = self._row_of(events, state, waiting, wake_at, turn.now)
         assert self.row is not None
         self._hash = chain(self._hash, body)
         self.version += 1
@@ -84,7 +85,9 @@ class Journal:
         self._snapshot_seq = found.next_seq
         return found.state
 
-    def _row_of(self, state: State, waiting: bool, wake_at: dt.datetime | None, now: dt.datetime) -> tuple[ExecutionRow | None, RowChange | None]:
+    def _row_of(
+        self, events: tuple[AnyEvent, ...], state: State, waiting: bool, wake_at: dt.datetime | None, now: dt.datetime
+    ) -> tuple[ExecutionRow | None, RowChange | None]:
         """The row to insert or the change to make, if there is any."""
         change = effects.row_of(state, waiting=waiting, wake_at=wake_at, secrets=self._secrets)
         if self.row is not None:
@@ -93,6 +96,7 @@ class Journal:
             self._change = change
             return None, change
         self._change = change
+        requested = next(event for event in events if isinstance(event, ExecutionRequested))
         self.row = ExecutionRow(
             id=self.execution_id,
             path=state.path,
@@ -105,5 +109,9 @@ class Journal:
             ended_at=change.ended_at,
             wake_at=change.wake_at,
             error=change.error,
+            version=requested.version,
+            labels=requested.labels,
+            requested_by=requested.requested_by,
+            origin=self._origin,
         )
         return self.row, None

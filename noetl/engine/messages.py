@@ -25,6 +25,8 @@ class Begin(ExecutionMessage, frozen=True, kw_only=True):
     env: dict[str, Value] = {}
     parent: Parent | None = None
     requested_by: str = ""
+    version: int | None = None
+    labels: dict[str, str] = {}
 
 
 class CallMessage(ExecutionMessage, frozen=True, kw_only=True):

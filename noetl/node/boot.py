@@ -29,7 +29,7 @@ from noetl.vault.vaults.file import FileVault, read_credentials
 if TYPE_CHECKING:
     from noetl.actors.loop import Runtime
     from noetl.actors.ref import Ref
-    from noetl.engine.client import LocalClient
+    from noetl.engine.local import LocalClient
     from noetl.node.tree import Parts
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ async def _running(parts: Parts, home: Path, title: str) -> AsyncIterator[Node]:
 
 
 async def _client(root: Ref[Any], parts: Parts) -> LocalClient:
-    from noetl.engine.client import LocalClient  # noqa: PLC0415  as above
+    from noetl.engine.local import LocalClient  # noqa: PLC0415  as above
     from noetl.supervisors.static import which_children  # noqa: PLC0415
 
     shard = (await which_children(root))["shard"]

@@ -55,6 +55,14 @@ class Shards(Protocol):
         """
         ...
 
+    async def adopt_left(self, into: Shard, is_alive: IsAlive) -> list[int]:
+        """Move all executions that nodes have accepted, and whose process is gone, into a shard of ours, and fence the shards that they were in.
+
+        Returns:
+            The ids of those that somebody has to go on with now. Others wait in the store, and are woken when their time has come.
+        """
+        ...
+
     async def owner_of(self, execution_id: int) -> Owner | None:
         """Who owns the shard of an execution, dead or alive; None when nobody does."""
         ...

@@ -25,6 +25,8 @@ NO_HASH: Final = b"\0" * 32
 """What the first append of an execution is chained to."""
 
 InboxKind = Literal["start", "cancel", "child_ended"]
+Origin = Literal["run", "node"]
+"""Who looks after an execution whose process is gone: a person, who resumes it (`run`), or the next node that starts on the store (`node`)."""
 
 
 class InboxRow(Struct, frozen=True):
@@ -37,7 +39,10 @@ class InboxRow(Struct, frozen=True):
 
 
 class ExecutionRow(Struct, frozen=True, kw_only=True):
-    """What can be listed of an execution. `root_id` is the ancestor that has no parent, itself when it is one."""
+    """What can be listed of an execution. `root_id` is the ancestor that has no parent, itself when it is one.
+
+    `version` is that of the playbook in the catalog, None when it came from a file.
+    """
 
     id: int
     path: str
@@ -51,6 +56,10 @@ class ExecutionRow(Struct, frozen=True, kw_only=True):
     ended_at: dt.datetime | None = None
     wake_at: dt.datetime | None = None
     error: str | None = None
+    version: int | None = None
+    labels: dict[str, str] = {}
+    requested_by: str = ""
+    origin: Origin = "run"
 
 
 class RowChange(Struct, frozen=True, kw_only=True):

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Protocol
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 from noetl.store.log import ExecutionRow, InboxRow
+
+
+class ExecutionQuery(Struct, frozen=True, kw_only=True):
+    """Which executions. What is None is not asked for."""
+
+    status: str | None = None
+    path: str | None = None
+    domains: tuple[str, ...] | None = None
+    """First parts of their paths."""
+    label: tuple[str, str | None] | None = None
+    """Its name, and its value if that matters."""
+    since: dt.datetime | None = None
+    """Requested then or later."""
+    until: dt.datetime | None = None
+    """Requested before."""
+    before: int | None = None
+    """An id: only executions that are older."""
+    limit: int = 100
+
+
+ALL: Final = ExecutionQuery()
 
 
 class Executions(Protocol):
     async def execution(self, execution_id: int) -> ExecutionRow | None: ...
 
-    async def list_executions(self, *, limit: int = 100, status: str | None = None, path: str | None = None) -> list[ExecutionRow]:
+    async def list_executions(self, query: ExecutionQuery = ALL) -> list[ExecutionRow]:
         """Newest first; without children."""
         ...
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from noetl.store.access import Audit, Requests, Tokens
 from noetl.store.catalog import Catalog
 from noetl.store.lease import Shards
 from noetl.store.log import Log, Snapshots
@@ -22,6 +23,9 @@ class Store:
     executions: Executions
     inbox: Inbox
     catalog: Catalog
+    requests: Requests
+    tokens: Tokens
+    audit: Audit
     directory: Path
     close: Callable[[], Awaitable[None]]
     """Commit what was handed over, then let go of everything."""

@@ -24,6 +24,7 @@ from noetl.node.incarnation import is_alive
 from noetl.probe import ActorExited, ChildRestarting
 from noetl.settings import EngineSettings, Settings, ValueLimits
 from noetl.store.log import check_chain
+from noetl.store.projection import ExecutionQuery
 from tests.engine.conftest import Boot
 from tests.engine.playbooks import playbook
 
@@ -90,7 +91,7 @@ async def test_hundreds_of_executions_run_at_once_and_are_all_in_the_store(boot:
     states = await asyncio.gather(*(bench.client.ended(id_) for id_ in ids))
     assert {state.status for state in states} == {"completed"}
     assert bench.node.parts.store is not None
-    rows = await bench.node.parts.store.executions.list_executions(limit=1000)
+    rows = await bench.node.parts.store.executions.list_executions(ExecutionQuery(limit=1000))
     assert {row.id for row in rows} == set(ids)
 
 

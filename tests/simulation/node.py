@@ -16,8 +16,8 @@ from noetl.dsl.lookup import settle
 from noetl.engine.binding import Bound, bound
 from noetl.engine.cache import ValueCache
 from noetl.engine.call import Done, Outcome, Refused
-from noetl.engine.client import LocalClient
 from noetl.engine.failure import failure
+from noetl.engine.local import LocalClient
 from noetl.engine.order import Order
 from noetl.engine.recovery import folded
 from noetl.engine.state import State

@@ -15,6 +15,7 @@ from noetl.events import WarningRaised
 from noetl.settings import StoreSettings
 from noetl.store.logs.sqlite import open_sqlite
 from noetl.store.logs.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from noetl.store.projection import ExecutionQuery
 from tests.store.appends import append, keep, owner
 from tests.store.conftest import OpenStore
 
@@ -68,7 +69,10 @@ async def test_a_database_of_another_program_is_refused_and_not_touched(tmp_path
 async def test_a_store_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) -> None:
     file = tmp_path / "newer.db"
     before = database(file, f"pragma application_id = {APPLICATION_ID}", f"pragma user_version = {len(MIGRATIONS) + 1}")
-    with pytest.raises(StoreTooNew, match=f"{file}: the store has format 2, this NoETL knows formats up to 1: use the newer NoETL that wrote it"):
+    with pytest.raises(
+        StoreTooNew,
+        match=f"{file}: the store has format {len(MIGRATIONS) + 1}, this NoETL knows formats up to {len(MIGRATIONS)}: use the newer NoETL that wrote it",
+    ):
         await open_sqlite(file, tmp_path, StoreSettings())
     assert file.read_bytes() == before
 
@@ -154,7 +158,7 @@ async def test_many_processes_make_and_write_one_file_at_the_same_time(open_stor
         _, errors = await asyncio.to_thread(process.communicate)
         assert process.returncode == 0, errors
     store = await open_store(tmp_path / "shared.db")
-    rows = await store.executions.list_executions(limit=1000)
+    rows = await store.executions.list_executions(ExecutionQuery(limit=1000))
     assert len(rows) == processes * 5
     assert len({row.shard for row in rows}) == processes
     for row in rows:

@@ -5,29 +5,30 @@ Reads have a connection and a thread of their own; writes go through `Writer`. S
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import sqlite3
+import json
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from noetl.errors import NotFound, Owned
 from noetl.settings import StoreSettings
-from noetl.store.catalog import CatalogEntry
 from noetl.store.lease import IsAlive, Owner, Shard
 from noetl.store.log import Append, Done, ExecutionRow, InboxRow, Snapshot, StoredAppend
-from noetl.store.logs.sqlite_append import from_micros, to_micros
-from noetl.store.logs.sqlite_connection import Connection, open_reading, open_writing, unavailable
-from noetl.store.logs.sqlite_writer import AppendJob, Writer
+from noetl.store.logs.sqlite_access import SqliteAudit, SqliteRequests, SqliteTokens
+from noetl.store.logs.sqlite_append import at_micros, from_micros, to_micros
+from noetl.store.logs.sqlite_catalog import SqliteCatalog
+from noetl.store.logs.sqlite_connection import Connection
+from noetl.store.logs.sqlite_database import Database
+from noetl.store.logs.sqlite_writer import AppendJob
+from noetl.store.projection import ALL, ExecutionQuery
 from noetl.store.store import Store
 
-T = TypeVar("T")
-
-_ROW: Final = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
+_ROW: Final = (
+    "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error, version, labels, requested_by, origin"
+)
 
 
 async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings, more: Callable[[], bool] = lambda: False) -> Store:
@@ -47,46 +48,12 @@ async def open_sqlite(path: Path | None, directory: Path, settings: StoreSetting
         executions=SqliteExecutions(database),
         inbox=SqliteInbox(database),
         catalog=SqliteCatalog(database),
+        requests=SqliteRequests(database),
+        tokens=SqliteTokens(database),
+        audit=SqliteAudit(database),
         directory=directory,
         close=database.close,
     )
-
-
-class Database:
-    """The connections: one that writes, and one that reads on a thread of its own. In memory they are one."""
-
-    def __init__(self, path: Path | None, settings: StoreSettings, more: Callable[[], bool]) -> None:
-        writing = open_writing(path, settings)
-        self.writer = Writer(writing, asyncio.get_running_loop(), lock_wait_s=settings.lock_wait_s, more=more)
-        self._path = path
-        self._reading = writing if path is None else None
-        self._reader: ThreadPoolExecutor | None = None
-
-    async def read(self, function: Callable[[Connection], T]) -> T:
-        try:
-            if self._path is None:
-                return self._read(function)
-            if self._reader is None:
-                self._reader = ThreadPoolExecutor(1, thread_name_prefix="noetl-reader")
-            return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, function)
-        except sqlite3.Error as error:
-            raise unavailable(error, self._path) from error
-
-    async def write(self, function: Callable[[Connection], Any]) -> Any:
-        return await self.writer.write(function)
-
-    async def close(self) -> None:
-        await self.writer.close()
-        if self._reader is not None:
-            self._reader.shutdown(wait=True)
-        if self._path is not None and self._reading is not None:
-            self._reading.close()
-
-    def _read(self, function: Callable[[Connection], T]) -> T:
-        if self._reading is None:
-            assert self._path is not None
-            self._reading = open_reading(self._path)
-        return function(self._reading)
 
 
 class SqliteLog:
@@ -105,7 +72,7 @@ class SqliteLog:
                 "select version, first_seq, at, body, hash from events where execution_id = ? and version > ? and version <= ? order by version",
                 (execution_id, after, 2**62 if upto is None else upto),
             )
-            return [StoredAppend(version, first_seq, _at(at), body, digest) for version, first_seq, at, body, digest in rows]
+            return [StoredAppend(version, first_seq, at_micros(at), body, digest) for version, first_seq, at, body, digest in rows]
 
         return await self._database.read(select)
 
@@ -197,6 +164,20 @@ class SqliteShards:
 
         await self._database.write(move)
 
+    async def adopt_left(self, into: Shard, is_alive: IsAlive) -> list[int]:
+        def move(connection: Connection) -> list[int]:
+            shards = [id_ for (id_,) in connection.execute("select distinct shard from executions where origin = 'node' and ended_at is null")]
+            left = [id_ for id_ in shards if id_ != into.id and ((owner := _owner(connection, id_)) is None or not is_alive(owner))]
+            moved: list[int] = []
+            for shard in left:
+                connection.execute(f"{_FENCE} where id = ?", (shard,))
+                moved += [id_ for (id_,) in connection.execute(_LEFT, (shard,))]
+                connection.execute(_ADOPT, (into.id, shard))
+            return moved
+
+        adopted: list[int] = await self._database.write(move)
+        return adopted
+
     async def owner_of(self, execution_id: int) -> Owner | None:
         def select(connection: Connection) -> Owner | None:
             row = connection.execute("select shard from executions where id = ?", (execution_id,)).fetchone()
@@ -205,6 +186,10 @@ class SqliteShards:
         return await self._database.read(select)
 
 
+_LEFT: Final = "select id from executions where shard = ? and origin = 'node' and ended_at is null and wake_at is null order by id"
+_ADOPT: Final = (
+    "update executions set shard = ? where shard = ? and root_id in (select root_id from executions where origin = 'node' and ended_at is null)"
+)
 _FENCE: Final = "update shards set epoch = epoch + 1, node = null, pid = null, began = null, boot = null, host = null"
 
 
@@ -221,10 +206,12 @@ class SqliteExecutions:
         rows = await self._select("where id = ?", (execution_id,))
         return rows[0] if rows else None
 
-    async def list_executions(self, *, limit: int = 100, status: str | None = None, path: str | None = None) -> list[ExecutionRow]:
-        return await self._select(
-            "where parent_id is null and (?1 is null or status = ?1) and (?2 is null or path = ?2) order by id desc limit ?3", (status, path, limit)
-        )
+    async def list_executions(self, query: ExecutionQuery = ALL) -> list[ExecutionRow]:
+        conditions, values = ["parent_id is null"], []
+        for condition, value in _conditions(query):
+            conditions.append(condition)
+            values.append(value)
+        return await self._select(f"where {' and '.join(conditions)} order by id desc limit ?", (*values, query.limit))
 
     async def family(self, root_id: int) -> list[ExecutionRow]:
         return await self._select("where root_id = ? order by id", (root_id,))
@@ -267,7 +254,7 @@ class SqliteExecutions:
                 connection.executemany(f"delete from {table} where execution_id = ?", ids)  # noqa: S608  the names above
             connection.executemany("delete from executions where id = ?", ids)
             connection.execute("delete from shards where node is null and id not in (select shard from executions)")
-            connection.execute("delete from catalog where hash not in (select net from executions)")
+            connection.execute("delete from catalog where hash not in (select net from executions union select net from playbooks)")
             return [id_ for (id_,) in ids]
 
         deleted: list[int] = await self._database.write(delete)
@@ -280,8 +267,29 @@ class SqliteExecutions:
         return [_execution(row) for row in rows]
 
 
+def _conditions(query: ExecutionQuery) -> Iterator[tuple[str, Any]]:
+    """What a query asks for, as SQL with its value."""
+    if query.status is not None:
+        yield "status = ?", query.status
+    if query.path is not None:
+        yield "path = ?", query.path
+    if query.domains is not None:
+        yield "substr(path, 1, instr(path || '/', '/') - 1) in (select value from json_each(?))", json.dumps(query.domains)
+    if query.label is not None:
+        name, wanted = query.label
+        yield "exists (select 1 from json_each(labels) where json_each.key = ?)", name
+        if wanted is not None:
+            yield "exists (select 1 from json_each(labels) where json_each.key || '\n' || json_each.value = ?)", f"{name}\n{wanted}"
+    if query.since is not None:
+        yield "requested_at >= ?", to_micros(query.since)
+    if query.until is not None:
+        yield "requested_at < ?", to_micros(query.until)
+    if query.before is not None:
+        yield "id < ?", query.before
+
+
 def _execution(row: tuple[Any, ...]) -> ExecutionRow:
-    id_, root, parent, path, net, shard, status, requested, started, ended, wake, error = row
+    id_, root, parent, path, net, shard, status, requested, started, ended, wake, error, version, labels, requested_by, origin = row
     return ExecutionRow(
         id=id_,
         root_id=root,
@@ -290,18 +298,16 @@ def _execution(row: tuple[Any, ...]) -> ExecutionRow:
         net=net,
         shard=shard,
         status=status,
-        requested_at=_at(requested),
+        requested_at=at_micros(requested),
         started_at=from_micros(started),
         ended_at=from_micros(ended),
         wake_at=from_micros(wake),
         error=error,
+        version=version,
+        labels={} if labels == "{}" else json.loads(labels),
+        requested_by=requested_by,
+        origin=origin,
     )
-
-
-def _at(micros: int) -> dt.datetime:
-    at = from_micros(micros)
-    assert at is not None
-    return at
 
 
 class SqliteInbox:
@@ -333,18 +339,3 @@ class SqliteInbox:
             ).fetchall()
         )
         return [InboxRow(*row) for row in rows]
-
-
-class SqliteCatalog:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def keep(self, entry: CatalogEntry) -> None:
-        values = (entry.hash, entry.path, entry.file, entry.source, entry.net)
-        await self._database.write(lambda connection: connection.execute("insert into catalog values (?, ?, ?, ?, ?) on conflict do nothing", values))
-
-    async def by_hash(self, net_hash: str) -> CatalogEntry | None:
-        found = await self._database.read(
-            lambda connection: connection.execute("select hash, path, source, net, file from catalog where hash = ?", (net_hash,)).fetchone()
-        )
-        return None if found is None else CatalogEntry(*found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import json
 import sqlite3
 from collections.abc import Sequence, Set
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,10 @@ def to_micros(at: dt.datetime | None) -> int | None:
 
 def from_micros(micros: int | None) -> dt.datetime | None:
     return None if micros is None else _EPOCH + dt.timedelta(microseconds=micros)
+
+
+def at_micros(micros: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=micros)
 
 
 def insert_appends(connection: sqlite3.Connection, appends: Sequence[Append]) -> dict[int, StoreError]:
@@ -109,7 +114,8 @@ def _change_values(change: RowChange) -> tuple[Any, ...]:
 
 
 _NEW_ROW: Final = (
-    "insert into executions (id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error) values {}"
+    "insert into executions (id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error,"
+    " version, labels, requested_by, origin) values {}"
     " on conflict do nothing"
 )
 
@@ -129,6 +135,10 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) ->
             to_micros(row.ended_at),
             to_micros(row.wake_at),
             row.error,
+            row.version,
+            json.dumps(row.labels) if row.labels else "{}",
+            row.requested_by,
+            row.origin,
         )
         for row in rows
     ]

@@ -84,7 +84,58 @@ create table catalog (
 );
 """
 
-MIGRATIONS: Final = (_V1,)
+_SERVER: Final = """
+alter table executions add column version integer;
+alter table executions add column labels text not null default '{}';
+alter table executions add column requested_by text not null default '';
+alter table executions add column origin text not null default 'run';
+create index executions_by_path on executions (path, id);
+
+create table playbooks (
+    path          text    not null,
+    version       integer not null,
+    hash          text    not null,
+    net           text    not null,
+    source        text    not null,
+    files         blob    not null,
+    labels        text    not null,
+    registered_at integer not null,
+    registered_by text    not null,
+    primary key (path, version)
+) without rowid;
+
+create table requests (
+    caller       text    not null,
+    key          text    not null,
+    digest       blob    not null,
+    execution_id integer not null,
+    at           integer not null,
+    primary key (caller, key)
+) without rowid;
+
+create table tokens (
+    id         text    primary key,
+    hash       blob    not null unique,
+    name       text    not null,
+    role       text    not null,
+    domains    text    not null,
+    created_at integer not null,
+    created_by text    not null,
+    expires_at integer,
+    revoked_at integer
+) without rowid;
+
+create table audit (
+    id      integer primary key autoincrement,
+    at      integer not null,
+    actor   text    not null,
+    action  text    not null,
+    subject text    not null,
+    outcome text    not null
+);
+"""
+
+MIGRATIONS: Final = (_V1, _SERVER)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 
