@@ -99,7 +99,7 @@ def show(execution: ExecutionId, as_json: bool, store: str | None) -> None:
 @store_option
 def events(execution: ExecutionId, as_json: bool, store: str | None) -> None:
     """Show the log of one execution, event by event (docs/reference/events.md)."""
-    from noetl.cli.eventlist import event_list
+    from noetl.engine.eventlist import event_list
 
     async def work(opened: Store) -> list[dict[str, Any]]:
         from noetl.store.log import check_chain
