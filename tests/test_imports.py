@@ -22,7 +22,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "actors": {"mailbox"},
     "supervisors": {"mailbox", "actors"},
     "engine": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors"},
-    "node": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
+    "gateway": {"store"},
+    "api": {"dsl", "store", "vault", "tools", "mailbox", "actors", "engine", "gateway"},
+    "node": {"gateway", "api", "dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
     "cli": {"dsl", "store", "vault", "tools", "actors", "engine", "node"},
     "testing": {"dsl", "engine", "mailbox", "actors", "supervisors"},
 }

@@ -15,10 +15,13 @@ from noetl import __version__
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "executions": ("noetl.cli.executions:executions", "Look at executions, cancel them, delete old ones."),
+    "node": ("noetl.cli.node:node", "Start, list and stop nodes of this machine."),
     "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
     "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
+    "server": ("noetl.cli.node:server", "Start and stop the server of this machine."),
     "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),
+    "worker": ("noetl.cli.node:worker", "Start and stop workers of a cluster."),
 }
 """Name -> module and object, one line of help. The help is here so that `noetl --help` imports none of them."""
 
