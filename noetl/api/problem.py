@@ -13,7 +13,7 @@ from msgspec import Struct
 from noetl.engine.client import ProblemView
 from noetl.engine.library import Invalid
 from noetl.engine.registration import BadRequest
-from noetl.engine.service import Conflict, problem_view
+from noetl.engine.service import Conflict, OutOfDomain, problem_view
 from noetl.errors import (
     CallError,
     LogCorrupt,
@@ -56,6 +56,7 @@ class Refusal(Exception):
 _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (NotAuthenticated, 401),
     (Conflict, 409),
+    (OutOfDomain, 403),
     (NotAllowed, 409),
     (BadRequest, 400),
     (Invalid, 422),

@@ -95,11 +95,6 @@ def catalog_path(text: str) -> str:
     return path
 
 
-def domain_of(path: str) -> str:
-    """The first part of a catalog path."""
-    return path.partition("/")[0]
-
-
 def _placed(playbook: Playbook, path: str | None, files: Mapping[str, str]) -> Playbook:
     """The playbook at its path, with its scripts in it."""
     return msgspec.structs.replace(embedded(playbook, files), path=catalog_path(path or playbook.path))
