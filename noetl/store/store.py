@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noetl.store.catalog import Catalog
+from noetl.store.credentials import Credentials
 from noetl.store.lease import Shards
 from noetl.store.log import Log, Snapshots
 from noetl.store.projection import Executions, Inbox
@@ -22,6 +23,7 @@ class Store:
     executions: Executions
     inbox: Inbox
     catalog: Catalog
+    credentials: Credentials
     directory: Path
     close: Callable[[], Awaitable[None]]
     """Commit what was handed over, then let go of everything."""

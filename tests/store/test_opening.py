@@ -68,7 +68,9 @@ async def test_a_database_of_another_program_is_refused_and_not_touched(tmp_path
 async def test_a_store_of_a_newer_version_is_refused_and_not_touched(tmp_path: Path) -> None:
     file = tmp_path / "newer.db"
     before = database(file, f"pragma application_id = {APPLICATION_ID}", f"pragma user_version = {len(MIGRATIONS) + 1}")
-    with pytest.raises(StoreTooNew, match=f"{file}: the store has format 2, this NoETL knows formats up to 1: use the newer NoETL that wrote it"):
+    with pytest.raises(
+        StoreTooNew, match=f"{file}: the store has format {len(MIGRATIONS) + 1}, this NoETL knows formats up to {len(MIGRATIONS)}: use the newer"
+    ):
         await open_sqlite(file, tmp_path, StoreSettings())
     assert file.read_bytes() == before
 

@@ -5,15 +5,12 @@ Reads have a connection and a thread of their own; writes go through `Writer`. S
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from noetl.errors import NotFound, Owned
 from noetl.settings import StoreSettings
@@ -21,11 +18,11 @@ from noetl.store.catalog import CatalogEntry
 from noetl.store.lease import IsAlive, Owner, Shard
 from noetl.store.log import Append, Done, ExecutionRow, InboxRow, Snapshot, StoredAppend
 from noetl.store.logs.sqlite_append import from_micros, to_micros
-from noetl.store.logs.sqlite_connection import Connection, open_reading, open_writing, unavailable
-from noetl.store.logs.sqlite_writer import AppendJob, Writer
+from noetl.store.logs.sqlite_connection import Connection
+from noetl.store.logs.sqlite_credentials import SqliteCredentials
+from noetl.store.logs.sqlite_database import Database
+from noetl.store.logs.sqlite_writer import AppendJob
 from noetl.store.store import Store
-
-T = TypeVar("T")
 
 _ROW: Final = "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error"
 
@@ -47,46 +44,10 @@ async def open_sqlite(path: Path | None, directory: Path, settings: StoreSetting
         executions=SqliteExecutions(database),
         inbox=SqliteInbox(database),
         catalog=SqliteCatalog(database),
+        credentials=SqliteCredentials(database),
         directory=directory,
         close=database.close,
     )
-
-
-class Database:
-    """The connections: one that writes, and one that reads on a thread of its own. In memory they are one."""
-
-    def __init__(self, path: Path | None, settings: StoreSettings, more: Callable[[], bool]) -> None:
-        writing = open_writing(path, settings)
-        self.writer = Writer(writing, asyncio.get_running_loop(), lock_wait_s=settings.lock_wait_s, more=more)
-        self._path = path
-        self._reading = writing if path is None else None
-        self._reader: ThreadPoolExecutor | None = None
-
-    async def read(self, function: Callable[[Connection], T]) -> T:
-        try:
-            if self._path is None:
-                return self._read(function)
-            if self._reader is None:
-                self._reader = ThreadPoolExecutor(1, thread_name_prefix="noetl-reader")
-            return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, function)
-        except sqlite3.Error as error:
-            raise unavailable(error, self._path) from error
-
-    async def write(self, function: Callable[[Connection], Any]) -> Any:
-        return await self.writer.write(function)
-
-    async def close(self) -> None:
-        await self.writer.close()
-        if self._reader is not None:
-            self._reader.shutdown(wait=True)
-        if self._path is not None and self._reading is not None:
-            self._reading.close()
-
-    def _read(self, function: Callable[[Connection], T]) -> T:
-        if self._reading is None:
-            assert self._path is not None
-            self._reading = open_reading(self._path)
-        return function(self._reading)
 
 
 class SqliteLog:
