@@ -18,6 +18,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
     "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
     "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
+    "vault": ("noetl.cli.vault:vault", "The master key that seals credentials."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),
 }
 """Name -> module and object, one line of help. The help is here so that `noetl --help` imports none of them."""

@@ -86,8 +86,8 @@ class Credentials(Protocol):
         """Newest first; also of a credential that is gone."""
         ...
 
-    async def not_under(self, key_id: str, *, limit: int = 500) -> list[StoredCredential]:
-        """Versions whose data key is wrapped by another master key."""
+    async def not_under(self, key_id: str, *, after: tuple[str, int] = ("", 0), limit: int = 500) -> list[StoredCredential]:
+        """Versions whose data key is wrapped by another master key, in the order of name and version, behind `after`."""
         ...
 
     async def rewrap(self, changes: Sequence[Rewrapped]) -> None:

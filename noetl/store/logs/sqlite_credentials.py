@@ -77,8 +77,8 @@ class SqliteCredentials:
 
         return await self._database.read(select)
 
-    async def not_under(self, key_id: str, *, limit: int = 500) -> list[StoredCredential]:
-        return await self._select("key_id <> ? order by name, version limit ?", (key_id, limit))
+    async def not_under(self, key_id: str, *, after: tuple[str, int] = ("", 0), limit: int = 500) -> list[StoredCredential]:
+        return await self._select("key_id <> ? and (name, version) > (?, ?) order by name, version limit ?", (key_id, *after, limit))
 
     async def rewrap(self, changes: Sequence[Rewrapped]) -> None:
         rows = [(change.data_key, change.key_id, change.name, change.version, change.before) for change in changes]
