@@ -19,6 +19,7 @@
     │   ├── LogCorrupt
     │   ├── StoreTooNew
     │   ├── NotFound
+    │   ├── CredentialUnreadable
     │   └── Owned
     ├── AccessError     the caller may not; never carries a secret
     │   ├── NotAuthenticated
@@ -160,6 +161,10 @@ class StoreTooNew(StoreError):
 
 class NotFound(StoreError):
     """No such execution, playbook or artifact in this store."""
+
+
+class CredentialUnreadable(StoreError):
+    """A sealed credential can't be opened: its master key is not here, or its row was changed."""
 
 
 class Owned(StoreError):

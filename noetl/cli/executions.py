@@ -205,13 +205,14 @@ async def _report(store: Store, state: State) -> Report:
     from noetl.engine.cache import ValueCache
     from noetl.engine.report import report_of
     from noetl.settings import ValueLimits
+    from noetl.vault.keyring import GivenKeys
     from noetl.vault.secrets import Secrets
 
     async def inline(function: Any, *args: Any) -> Any:
         return function(*args)
 
     cache = ValueCache(store.artifacts_dir, store.log, inline)
-    return await report_of(state, cache, Secrets(lambda: b""), ValueLimits().inline_max_bytes)
+    return await report_of(state, cache, Secrets(GivenKeys(b"")), ValueLimits().inline_max_bytes)
 
 
 # -- words -------------------------------------------------------------------------------------------------------------

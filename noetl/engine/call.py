@@ -24,6 +24,7 @@ from noetl.errors import LogUnavailable, NotFound, TemplateError, ToolError, Too
 from noetl.settings import Settings
 from noetl.tools.tool import Resources, StartChild, Tool, ToolContext, find
 from noetl.values import Handle, encode, handle_of, to_plain
+from noetl.vault.credential import Use, domain_of
 from noetl.vault.secrets import Secrets
 
 _READS_ARTIFACTS: Final = frozenset({"python"})
@@ -106,7 +107,7 @@ class Caller:
             args=await hold.plain(settle(args), keep_artifacts=keep),
             names=await self._wanted(order, names, hold),
             iterator=order.iterator,
-            credentials=await self._credentials.open_all(settle(auth)),
+            credentials=await self._credentials.open_all(settle(auth), _use(order)),
             env=order.env,
             log=lambda stream, line: self._log(order, stream, line),
             base_dirs=self._base_dirs(order),
@@ -175,6 +176,10 @@ class Caller:
     def _hidden(self, error: Error) -> Refused:
         """Errors are for readers: no secret stays in them."""
         return Refused(self._secrets.hide(error))
+
+
+def _use(order: Order) -> Use:
+    return Use(order.call.execution_id, order.call.step, domain_of(order.path))
 
 
 def _renderer(hold: Hold) -> Callable[[str, Renderable, CallNames], Any]:

@@ -39,6 +39,8 @@ class Order(Struct, frozen=True):
     env: dict[str, Any]
     net: str
     """Hash of the net that the task belongs to."""
+    path: str
+    """Catalog path of the playbook."""
     depth: int
     max_depth: int
     is_sink: bool = False
@@ -77,6 +79,7 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
         priority=program.playbook.priority if step.step.priority is None else step.step.priority,
         env=state.env,
         net=state.net,
+        path=state.path,
         max_depth=program.playbook.limits.max_depth,
         depth=0 if state.parent is None else state.parent.depth,
         is_sink=frame.sink is not None,

@@ -20,21 +20,41 @@ OPEN_FIELDS: Final = frozenset(
 
 
 class CredentialRecord(Struct, frozen=True):
-    """A credential as it is stored. Never printed."""
+    """An opened credential. Never printed. `hosts`: the only ones to which http may send it, all when empty. `version` 0: its vault counts none."""
 
     name: str
     kind: str
     data: dict[str, Any]
+    hosts: tuple[str, ...] = ()
+    version: int = 0
 
     def __repr__(self) -> str:
         return f"<credential {self.name} ({self.kind})>"
 
 
+class Use(Struct, frozen=True):
+    """Who opens a credential: a step of an execution, whose playbook belongs to a domain."""
+
+    execution_id: int
+    step: str
+    domain: str
+
+
+def domain_of(path: str) -> str:
+    """The domain that a playbook belongs to: the first part of its catalog path."""
+    return path.strip("/").partition("/")[0]
+
+
 class Vault(Protocol):
     """Where credentials are looked up by name."""
 
-    async def open(self, name: str) -> CredentialRecord | None:
-        """The credential, or None when there is none of that name."""
+    async def open(self, name: str, use: Use) -> CredentialRecord | None:
+        """The credential, or None when there is none of that name.
+
+        Raises:
+            NotAllowed: it is not for this use.
+            CredentialUnreadable: it is there and can't be opened.
+        """
         ...
 
 

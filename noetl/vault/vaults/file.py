@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from noetl.errors import SettingsError
-from noetl.vault.credential import CredentialRecord
+from noetl.vault.credential import CredentialRecord, Use
 
 
 class _Entry(Struct, frozen=True):
@@ -23,7 +23,7 @@ class FileVault:
     def __init__(self, records: Mapping[str, CredentialRecord]) -> None:
         self._records = records
 
-    async def open(self, name: str) -> CredentialRecord | None:
+    async def open(self, name: str, use: Use) -> CredentialRecord | None:
         return self._records.get(name)
 
 

@@ -1,0 +1,19 @@
+"""Several vaults, asked in turn."""
+
+from __future__ import annotations
+
+from noetl.vault.credential import CredentialRecord, Use, Vault
+
+
+class LayeredVault:
+    """The first that has a credential of the name gives it."""
+
+    def __init__(self, *vaults: Vault) -> None:
+        self._vaults = vaults
+
+    async def open(self, name: str, use: Use) -> CredentialRecord | None:
+        for vault in self._vaults:
+            found = await vault.open(name, use)
+            if found is not None:
+                return found
+        return None
