@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import re
 from collections.abc import Mapping
@@ -82,7 +81,7 @@ def source_of(wanted: Registration) -> str:
         return wanted.content
     try:
         return base64.b64decode(wanted.content_base64 or "", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of base64 and of UTF-8
         raise BadRequest(f"'content_base64' is no base64 of UTF-8 text: {error}") from error
 
 
