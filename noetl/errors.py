@@ -67,10 +67,6 @@ class TemplateError(PlaybookError):
         self.path = f"{place}.{below}" if below and not below.startswith("[") else place + below
 
 
-class TemplateUnsupported(TemplateError):
-    """The template uses a part of the language that this version does not have."""
-
-
 class ToolError(NoetlError):
     """A tool's call failed. Becomes the `error` of the attempt's outcome.
 

@@ -15,6 +15,7 @@ from noetl.engine.cache import ValueCache
 from noetl.engine.call import Caller
 from noetl.engine.credentials import Credentials
 from noetl.engine.engine import Engine
+from noetl.engine.fetched import Fetched
 from noetl.engine.library import Library
 from noetl.engine.pool import LocalPools, Pool
 from noetl.engine.shard import Shard
@@ -119,6 +120,11 @@ class StoreKeeper(AsyncActor[Any]):
             await store.close()
 
 
+async def _no_secrets(clock: Clock, _: Resources) -> Fetched:
+    """What executions will have fetched: let go of when they end."""
+    return Fetched(clock)
+
+
 class Toolbox(AsyncActor[Any]):
     """Owns what tools share: sessions, pools of connections, processes; and puts the engine together."""
 
@@ -144,7 +150,8 @@ class Toolbox(AsyncActor[Any]):
         caller = Caller(
             resources=resources,
             cache=cache,
-            credentials=Credentials(LayeredVault(parts.vault, parts.sealed), parts.secrets),
+            credentials=Credentials(LayeredVault(parts.vault, parts.sealed), parts.secrets, parts.environment, parts.settings.vault.env_allow),
+            fetched=await resources.get("fetched", partial(_no_secrets, parts.clock)),
             secrets=parts.secrets,
             settings=parts.settings,
             clock=parts.clock,

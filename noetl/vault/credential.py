@@ -57,6 +57,18 @@ class Vault(Protocol):
         """
         ...
 
+    async def renew(self, record: CredentialRecord, changes: Mapping[str, Any]) -> bool:
+        """Keep what the use of a credential has changed in it, such as a refresh token that was exchanged; a field that becomes None goes.
+
+        False: it is not in this vault, or somebody has stored another version of it meanwhile, which stays.
+        """
+        ...
+
+
+def renewed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a credential after `Vault.renew`."""
+    return {name: value for name, value in {**data, **changes}.items() if not (name in changes and value is None)}
+
 
 def secrets_of(record: CredentialRecord) -> Iterator[str]:
     """The texts that must not be seen: secret fields, passwords inside of addresses, and the login that basic authentication makes of two fields."""

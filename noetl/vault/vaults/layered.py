@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from noetl.vault.credential import CredentialRecord, Use, Vault
 
 
@@ -17,3 +20,9 @@ class LayeredVault:
             if found is not None:
                 return found
         return None
+
+    async def renew(self, record: CredentialRecord, changes: Mapping[str, Any]) -> bool:
+        for vault in self._vaults:
+            if await vault.renew(record, changes):
+                return True
+        return False

@@ -10,10 +10,10 @@ from typing import Any, Final
 from msgspec import Struct
 
 from noetl.clock import Clock
-from noetl.errors import NotAllowed
+from noetl.errors import NotAllowed, StaleVersion
 from noetl.store.credentials import Credentials, ListedCredential, Opening, Rewrapped, StoredCredential
 from noetl.values import to_plain
-from noetl.vault.credential import CredentialRecord, Use
+from noetl.vault.credential import CredentialRecord, Use, renewed
 from noetl.vault.envelope import Label, data_key_of, seal, unseal, wrap
 from noetl.vault.keyring import KeyRing
 
@@ -61,6 +61,20 @@ class SealedVault:
             ValueError: a name, kind, domain or host that can't be. Shows no value of `data`.
             ToolRefused: kind `unsupported`: the package that seals is not installed.
         """
+        return await self._add(name, kind, data, domains, hosts, description, by)
+
+    async def _add(
+        self,
+        name: str,
+        kind: str,
+        data: Mapping[str, Any],
+        domains: Sequence[str],
+        hosts: Sequence[str],
+        description: str,
+        by: str,
+        after: int | None = None,
+    ) -> CredentialInfo:
+        """`after`: only as the version that follows this one; else raises `StaleVersion`."""
         about = {"domains": _checked(domains, "domain"), "hosts": tuple(host.lower() for host in _checked(hosts, "host"))}
         for word, text in (("name", name), ("kind", kind)):
             if not _NAME.fullmatch(text):
@@ -68,6 +82,8 @@ class SealedVault:
         plain, key = to_plain(dict(data)), self._keys.current()
 
         def make(version: int) -> StoredCredential:
+            if after is not None and version != after + 1:
+                raise StaleVersion(f"credential '{name}' has a newer version than {after}")
             return StoredCredential(
                 name=name,
                 version=version,
@@ -109,6 +125,18 @@ class SealedVault:
         data = unseal(stored, self._keys)
         await self._credentials.record(Opening(name, stored.version, use.execution_id, use.step, self._clock.now()))
         return CredentialRecord(name, stored.kind, data, hosts=stored.hosts, version=stored.version)
+
+    async def renew(self, record: CredentialRecord, changes: Mapping[str, Any]) -> bool:
+        """As a new version, under the same scope."""
+        found = await self._credentials.latest(record.name)
+        if found is None or found.latest.version != record.version:
+            return False
+        latest, data = found.latest, renewed(record.data, changes)
+        try:
+            await self._add(record.name, record.kind, data, latest.domains, latest.hosts, latest.description, "its use", after=record.version)
+        except StaleVersion:
+            return False
+        return True
 
     async def rewrap(self) -> tuple[int, tuple[str, ...]]:
         """Wrap every data key by the current master key. How many were wrapped anew, and the names of those whose own key is not here.
