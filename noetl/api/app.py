@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -23,6 +24,7 @@ from noetl.gateway.principal import LOCAL, Principal
 
 ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *catalog.ROUTES, *executions.ROUTES, *credentials.ROUTES, *nodes.ROUTES)
 
+_log: Final = logging.getLogger("noetl.actors.api")
 _COMPRESS_ABOVE: Final = 1_024
 _JSON: Final = "application/json"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -152,6 +154,9 @@ async def _guarded(request: web.Request, handler: Next) -> web.StreamResponse:
         return problem(error.status, detail, headers=headers)
     except (NoetlError, Refusal) as error:
         return answer_to(error)
+    except Exception:  # noqa: BLE001  whatever it is, the next request is answered
+        _log.exception("%s %s failed", request.method, request.path)
+        return problem(500, "this is a bug of NoETL: the node's log says more")
 
 
 def _check_origin(request: web.Request, deps: Deps) -> None:

@@ -73,7 +73,7 @@ _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
 
 
 def answer_to(error: Exception) -> web.Response:
-    """The answer to a request that failed. Raises what is no failure of a request: a bug."""
+    """The answer to a request that failed. Raises an error that is none of a request: a bug."""
     if isinstance(error, Refusal):
         return problem(error.status, error.detail, headers=error.headers)
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
