@@ -24,7 +24,10 @@ from noetl.vault.secrets import Secrets
 _KEPT: Final = 1_000
 """Events that are at hand for those who are a little behind. Who is further behind reads the log."""
 _ROWS: Final = 200
-LOOK_S: Final = 0.5
+_LOOK_S: Final = 0.5
+"""How often an execution of another process is looked at."""
+_BEAT_S: Final = 15.0
+"""How long it may be silent."""
 ENDS: Final = frozenset({"ExecutionCompleted", "ExecutionFailed", "ExecutionCancelled"})
 
 
@@ -46,8 +49,10 @@ class Feed:
             if channel is not None:
                 channel.ring()
 
-    async def ticking(self, execution_id: int, *, after: int = 0) -> AsyncIterator[EventView | None]:
-        """The events behind number `after`, until the execution has ended; None now and then while nothing happens."""
+    async def ticking(self, execution_id: int, *, after: int = 0, is_ours: bool = True) -> AsyncIterator[EventView | None]:
+        """The events behind number `after`, until the execution has ended; None now and then while nothing happens. `is_ours`: it runs here."""
+        loop = asyncio.get_running_loop()
+        beat = loop.time()
         with self._channel(execution_id) as channel:
             while True:
                 found = await channel.after(after)
@@ -56,7 +61,8 @@ class Feed:
                     yield view
                 if channel.is_over(after):
                     return
-                if not found and not await channel.news():
+                if not found and not await channel.news(_BEAT_S if is_ours else _LOOK_S) and loop.time() - beat >= _BEAT_S:
+                    beat = loop.time()
                     yield None
 
     @contextlib.contextmanager
@@ -93,15 +99,15 @@ class _Channel:
         if self._bell is not None and not self._bell.done():
             self._bell.set_result(None)
 
-    async def news(self) -> bool:
-        """Wait until something was committed; False: it is time to look whether another process has committed something."""
+    async def news(self, look_s: float) -> bool:
+        """Wait until something was committed; False: nobody has said so for so long, but another process may have committed something."""
         if self._stale:
             return True
         if self._bell is None or self._bell.done():
             self._bell = asyncio.get_running_loop().create_future()
         bell = self._bell
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_S):
+            async with asyncio.timeout(look_s):
                 await asyncio.shield(bell)
                 return True
         self._stale = True

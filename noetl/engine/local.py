@@ -25,7 +25,7 @@ from noetl.events import Value
 from noetl.ids import ExecutionId, ExecutionIds
 from noetl.store.lease import IsAlive
 from noetl.store.lease import Shard as ShardLease
-from noetl.store.log import InboxRow
+from noetl.store.log import ExecutionRow, InboxRow
 
 _ACCEPT_S: Final = 60.0
 _FOREVER_S: Final = 10 * 365 * 86_400.0
@@ -129,6 +129,10 @@ class LocalClient:
             if member.id == execution_id or member.ended_at is None:
                 self._shard.report(TakeUp(member.id))
         return row.path
+
+    def owns(self, row: ExecutionRow) -> bool:
+        """Whether the execution runs in this process."""
+        return row.shard == self._lease.id
 
     async def take_up_left(self, is_alive: IsAlive) -> int:
         """Go on with all executions that nodes have accepted and whose process is gone; how many they are."""

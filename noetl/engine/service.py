@@ -194,7 +194,7 @@ class Service:
     async def ticking(self, execution_id: str, *, after: int = 0) -> AsyncIterator[EventView | None]:
         """As `watch`, with None now and then while nothing happens."""
         row = await self._row(execution_id)
-        async for view in self._feed.ticking(row.id, after=after):
+        async for view in self._feed.ticking(row.id, after=after, is_ours=self._local.owns(row)):
             yield view
 
     async def render(self, wanted: RenderRequest) -> Rendered:

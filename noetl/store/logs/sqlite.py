@@ -31,6 +31,9 @@ _ROW: Final = (
     "id, root_id, parent_id, path, net, shard, status, requested_at, started_at, ended_at, wake_at, error, version, labels, requested_by, origin"
 )
 
+_BY_ID: Final = f"select {_ROW} from executions where id = ?"  # noqa: S608  constants
+_FAMILY: Final = f"select {_ROW} from executions where root_id = ? order by id"  # noqa: S608  constants
+
 
 async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings, more: Callable[[], bool] = lambda: False) -> Store:
     """Open the store in a file, made when it is not there; in memory when `path` is None.
@@ -69,14 +72,12 @@ class SqliteLog:
         await self._database.writer.settle()
 
     async def read(self, execution_id: int, after: int = 0, upto: int | None = None) -> list[StoredAppend]:
-        def select(connection: Connection) -> list[StoredAppend]:
-            rows = connection.execute(
-                "select version, first_seq, at, body, hash from events where execution_id = ? and version > ? and version <= ? order by version",
-                (execution_id, after, 2**62 if upto is None else upto),
-            )
-            return [StoredAppend(version, first_seq, at_micros(at), body, digest) for version, first_seq, at, body, digest in rows]
-
-        return await self._database.read(select)
+        """A short log on the loop; the rest of a long one on the reader's thread."""
+        last = 2**62 if upto is None else upto
+        rows = await self._database.look(partial(_appends, execution_id, after, min(last, after + _FEW)))
+        if len(rows) == _FEW:
+            rows += await self._database.read(partial(_appends, execution_id, after + _FEW, last))
+        return rows
 
     async def items(self, execution_id: int, run: int) -> list[tuple[int, bytes]]:
         return await self._database.read(
@@ -92,6 +93,18 @@ class SqliteLog:
                 after = rows[-1][1:]
                 for row in rows:
                     yield row[0]
+
+
+_FEW: Final = 32
+"""Rows that the loop reads itself."""
+
+
+def _appends(execution_id: int, after: int, upto: int, connection: Connection) -> list[StoredAppend]:
+    rows = connection.execute(
+        "select version, first_seq, at, body, hash from events where execution_id = ? and version > ? and version <= ? order by version",
+        (execution_id, after, upto),
+    )
+    return [StoredAppend(version, first_seq, at_micros(at), body, digest) for version, first_seq, at, body, digest in rows]
 
 
 _LEAVE: Final = "insert into inbox (execution_id, kind, body) values (?, ?, ?)"
@@ -122,7 +135,7 @@ class SqliteSnapshots:
         )
 
     async def snapshot(self, execution_id: int) -> Snapshot | None:
-        found = await self._database.read(
+        found = await self._database.look(
             lambda connection: connection.execute(
                 "select version, next_seq, hash, evolve, body from snapshots where execution_id = ?", (execution_id,)
             ).fetchone()
@@ -205,8 +218,8 @@ class SqliteExecutions:
         self._database = database
 
     async def execution(self, execution_id: int) -> ExecutionRow | None:
-        rows = await self._select("where id = ?", (execution_id,))
-        return rows[0] if rows else None
+        found = await self._database.look(lambda connection: connection.execute(_BY_ID, (execution_id,)).fetchone())
+        return None if found is None else _execution(found)
 
     async def list_executions(self, query: ExecutionQuery = ALL) -> list[ExecutionRow]:
         conditions, values = ["parent_id is null"], []
@@ -216,7 +229,10 @@ class SqliteExecutions:
         return await self._select(f"where {' and '.join(conditions)} order by id desc limit ?", (*values, query.limit))
 
     async def family(self, root_id: int) -> list[ExecutionRow]:
-        return await self._select("where root_id = ? order by id", (root_id,))
+        few = await self._database.look(lambda connection: connection.execute(f"{_FAMILY} limit {_FEW + 1}", (root_id,)).fetchall())
+        if len(few) > _FEW:
+            return await self._select("where root_id = ? order by id", (root_id,))
+        return [_execution(row) for row in few]
 
     async def due(self, shard: int, now: dt.datetime) -> list[int]:
         return await self._database.read(

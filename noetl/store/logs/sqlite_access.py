@@ -14,6 +14,7 @@ from noetl.store.logs.sqlite_database import Database
 _TOKEN: Final = "id, hash, name, role, domains, created_at, created_by, expires_at, revoked_at"  # noqa: S105  columns
 
 _ADD: Final = f"insert into tokens ({_TOKEN}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  constants
+_BY_HASH: Final = f"select {_TOKEN} from tokens where hash = ?"  # noqa: S608  constants
 _LATEST: Final = "select at, actor, action, subject, outcome from audit order by id desc limit ?"
 
 
@@ -27,7 +28,8 @@ class SqliteTokens:
         await self._database.write(lambda connection: connection.execute(_ADD, values))
 
     async def by_hash(self, digest: bytes) -> TokenRow | None:
-        return next(iter(await self._select("where hash = ?", (digest,))), None)
+        found = await self._database.look(lambda connection: connection.execute(_BY_HASH, (digest,)).fetchone())
+        return None if found is None else _token(found)
 
     async def all(self) -> list[TokenRow]:
         return await self._select("order by created_at, id", ())

@@ -26,7 +26,7 @@ class SqliteCatalog:
         await self._database.write(lambda connection: connection.execute(_KEEP, _entry_values(entry)))
 
     async def by_hash(self, net_hash: str) -> CatalogEntry | None:
-        found = await self._database.read(
+        found = await self._database.look(
             lambda connection: connection.execute("select hash, path, source, net, file from catalog where hash = ?", (net_hash,)).fetchone()
         )
         return None if found is None else CatalogEntry(*found)
@@ -46,8 +46,8 @@ class SqliteCatalog:
 
     async def playbook(self, path: str, version: int | None = None) -> PlaybookVersion | None:
         if version is None:
-            return await self._database.read(lambda connection: _first(connection, f"path = ? and {_LATEST}", (path,)))
-        return await self._database.read(lambda connection: _first(connection, "path = ? and version = ?", (path, version)))
+            return await self._database.look(lambda connection: _first(connection, "path = ? order by version desc limit 1", (path,)))
+        return await self._database.look(lambda connection: _first(connection, "path = ? and version = ?", (path, version)))
 
     async def playbooks(self, *, after: str = "", limit: int = 100) -> list[PlaybookVersion]:
         return await self._database.read(lambda connection: _all(connection, f"path > ? and {_LATEST} order by path limit ?", (after, limit)))
