@@ -17,6 +17,7 @@ from noetl.dsl.template import paths
 from noetl.engine.engine import Engine
 from noetl.engine.library import Found, check_requirements
 from noetl.engine.messages import Begin, Cancel
+from noetl.engine.program import Program
 from noetl.engine.report import Report, report_of, shown_result
 from noetl.engine.shard import Look, ShardInbox, Submit, TakeUp, Watch
 from noetl.engine.state import State
@@ -79,7 +80,7 @@ class LocalClient:
             net=found.program.hash,
             payload=payload or {},
             merge=merge,
-            env=self._env(playbook),
+            env=self._env(found.program),
             requested_by=by,
             version=found.version,
             labels=found.labels if labels is None else labels,
@@ -165,10 +166,10 @@ class LocalClient:
         engine = self._engine
         return await shown_result(state, engine.cache, engine.secrets, engine.settings.values.inline_max_bytes)
 
-    def _env(self, playbook: Playbook) -> dict[str, Any]:
+    def _env(self, program: Program) -> dict[str, Any]:
         """The variables that the playbook names and may see."""
         allowed = self._engine.settings.env_allow
-        named = allowed or tuple(name for name in named_env(playbook) if not _SECRET_LOOKING.search(name))
+        named = allowed or tuple(name for name in _named_env(program) if not _SECRET_LOOKING.search(name))
         return {name: self._environment[name] for name in named if name in self._environment}
 
 
@@ -181,11 +182,11 @@ def named_env(playbook: Playbook) -> frozenset[str]:
     return frozenset(path[1] for path in _paths(playbook) if path[0] == "env" and len(path) > 1)
 
 
-@functools.lru_cache(maxsize=64)
-def _cached_paths(encoded: bytes) -> frozenset[tuple[str, ...]]:
-    return paths(msgspec.json.decode(encoded))
+@functools.lru_cache(maxsize=256)
+def _named_env(program: Program) -> frozenset[str]:
+    return named_env(program.playbook)
 
 
 def _paths(playbook: Playbook) -> frozenset[tuple[str, ...]]:
     encoded = msgspec.json.encode(playbook)
-    return _cached_paths(encoded) if b"env" in encoded else frozenset()
+    return paths(msgspec.json.decode(encoded)) if b"env" in encoded else frozenset()

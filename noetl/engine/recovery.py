@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 
 import msgspec
@@ -49,12 +50,18 @@ async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_lea
         state, version, next_seq, last = kept, snapshot.version, snapshot.next_seq, snapshot.hash
     rows = await store.log.read(execution_id, after=version)
     check_chain(rows, last, version)
-    decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=ext_hook)
+    decoder = _decoder(ext_hook)
     for stored in rows:
         events = _events(stored, decoder, execution_id)
         fold(state, events)
         version, next_seq, last, at = stored.version, stored.first_seq + len(events), stored.hash, stored.at
     return Folded(state, row, version, next_seq, last, at)
+
+
+@functools.lru_cache(maxsize=8)
+def _decoder(ext_hook: ExtHook) -> msgspec.msgpack.Decoder[tuple[AnyEvent, ...]]:
+    """Making one costs more than a short log."""
+    return msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=ext_hook)
 
 
 def _events(row: StoredAppend, decoder: msgspec.msgpack.Decoder[tuple[AnyEvent, ...]], execution_id: int) -> tuple[AnyEvent, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -47,6 +48,8 @@ from noetl.store.catalog import PlaybookVersion
 from noetl.store.log import ExecutionRow
 from noetl.store.projection import ExecutionQuery
 
+_REPORTS: Final = 256
+
 
 class Conflict(NotAllowed):
     """An idempotency key was used before, for something else."""
@@ -60,18 +63,45 @@ class OutOfDomain(NotAllowed):
         self.path = path
 
 
+class _Reports:
+    """Those of executions that have ended: they change only with their row."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, tuple[ExecutionRow, int, ExecutionReport]] = OrderedDict()
+
+    def get(self, row: ExecutionRow, secrets: int) -> ExecutionReport | None:
+        kept = self._kept.get(row.id)
+        return kept[2] if kept is not None and kept[:2] == (row, secrets) else None
+
+    def keep(self, row: ExecutionRow, secrets: int, report: ExecutionReport) -> None:
+        if row.status in ENDED and report.status == row.status:
+            self._kept[row.id] = row, secrets, report
+            if len(self._kept) > _REPORTS:
+                self._kept.popitem(last=False)
+
+
 class Service:
     """`by` is who asks; `domains` are those that he may see, None for all. What is not in them is not there for him."""
 
-    def __init__(self, engine: Engine, local: LocalClient, feed: Feed, *, by: str = "", domains: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        local: LocalClient,
+        feed: Feed,
+        *,
+        by: str = "",
+        domains: tuple[str, ...] | None = None,
+        reports: _Reports | None = None,
+    ) -> None:
         self._engine = engine
         self._local = local
         self._feed = feed
         self._by = by
         self._domains = domains
+        self._reports = reports or _Reports()
 
     def on_behalf_of(self, by: str, domains: tuple[str, ...] | None) -> Service:
-        return Service(self._engine, self._local, self._feed, by=by, domains=domains)
+        return Service(self._engine, self._local, self._feed, by=by, domains=domains, reports=self._reports)
 
     # -- the catalog ---------------------------------------------------------------------------------------------------
 
@@ -146,9 +176,13 @@ class Service:
 
     async def execution(self, execution_id: str) -> ExecutionReport:
         row = await self._row(execution_id)
-        found = await folded(self._engine.store, row.id)
-        family = await self._engine.store.executions.family(row.root_id)
-        return await self._report(found, tuple(execution_view(member) for member in family if member.parent_id == row.id))
+        made = self._reports.get(row, self._engine.secrets.count)
+        if made is None:
+            found = await folded(self._engine.store, row.id)
+            family = await self._engine.store.executions.family(row.root_id)
+            made = await self._report(found, tuple(execution_view(member) for member in family if member.parent_id == row.id))
+            self._reports.keep(row, self._engine.secrets.count, made)
+        return made
 
     async def ended(self, execution_id: str, timeout_s: float | None = None) -> ExecutionReport:
         row = await self._row(execution_id)

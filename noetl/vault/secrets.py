@@ -57,6 +57,11 @@ class Secrets:
         """Whether there is anything to hide."""
         return self._text is not None
 
+    @property
+    def count(self) -> int:
+        """How many secrets are known: what was shown before one more was known must be looked at again."""
+        return len(self._known)
+
     def scrub(self, text: str) -> str:
         return text if self._text is None else self._text.sub(MASK, text)
 
