@@ -18,7 +18,7 @@ from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
 from noetl.node.incarnation import this_process
 from noetl.node.place import Place, opened_place
-from noetl.node.profile import Profile
+from noetl.node.profile import Profile, settings_on
 from noetl.probe import Probe
 from noetl.settings import Settings
 from noetl.tools.tool import Resources
@@ -74,6 +74,7 @@ async def running_node(
     Raises:
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
     """
+    settings = settings_on(profile, settings)
     vault = FileVault(read_credentials(Path(settings.credentials)) if settings.credentials else {})
     with opened_place(home, store) as place:
         resources = Resources(settings, place.directory / "run", place.directory / "artifacts")
