@@ -75,6 +75,13 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`json`: an object a line."""
 
 
+class HttpSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom the node may call by HTTP, besides everybody's addresses."""
+
+    allow: tuple[str, ...] = ()
+    """Hosts, networks, and classes of addresses: `loopback`, `link-local`, `private`."""
+
+
 class VaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the master key of the vault comes from, unless from `vault.key` beside the store; and what may be read from the environment."""
 
@@ -95,6 +102,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
+    http: HttpSettings = HttpSettings()
     vault: VaultSettings = VaultSettings()
     playbook_path: tuple[str, ...] = ()
     """Catalog roots: folders in which a playbook path is looked up."""

@@ -18,7 +18,7 @@ from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
 from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
-from noetl.node.profile import Profile
+from noetl.node.profile import Profile, settings_on
 from noetl.probe import Probe
 from noetl.settings import Settings
 from noetl.tools.tool import Resources
@@ -86,6 +86,7 @@ async def running_node(
     Raises:
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
     """
+    settings = settings_on(profile, settings)
     vault = FileVault(read_credentials(Path(settings.credentials)) if settings.credentials else {})
     with opened_place(home, store) as place:
         resources = Resources(settings, place.directory / "run", place.directory / "artifacts")

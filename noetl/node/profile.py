@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from noetl.errors import SettingsError
 from noetl.machine import cores
-from noetl.settings import Settings
+from noetl.settings import HttpSettings, Settings
+from noetl.tools.outbound import Outbound
 
 Role = Literal["store", "tools", "pools", "shard", "api"]
 
@@ -22,10 +23,14 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "NOETL_PLAYBOOK_PATH": ("playbook_path",),
     "NOETL_ENV_ALLOW": ("env_allow",),
 }
+_SEPARATORS: Final[Mapping[str, str]] = {
+    "NOETL_PLAYBOOK_PATH": os.pathsep,
+    **dict.fromkeys(("NOETL_ENV_ALLOW", "NOETL_API_ORIGINS", "NOETL_VAULT_ENV_ALLOW", "NOETL_HTTP_ALLOW"), ","),
+}
+"""Of variables that are lists."""
 _PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV"})
-_LISTS: Final = frozenset({"NOETL_ENV_ALLOW", "NOETL_API_ORIGINS", "NOETL_VAULT_ENV_ALLOW"})
-_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api", "vault")
+_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api", "http", "vault")
 
 
 class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,7 +81,15 @@ def load_settings(environment: Mapping[str, str], config_dir: Path | None = None
             _convert(given, Settings, f"{variable} is {text!r}")
             merged = _laid_over(merged, given)
     settings: Settings = _convert(merged, Settings, "settings")
+    Outbound(settings.http.allow)
     return settings, list(_unknown(environment))
+
+
+def settings_on(profile: Profile, settings: Settings) -> Settings:
+    """The settings of a node with this profile: `solo` may call its own machine."""
+    if profile.name != "solo":
+        return settings
+    return msgspec.structs.replace(settings, http=HttpSettings((*settings.http.allow, "loopback")))
 
 
 def slots_of(pool: PoolProfile) -> int:
@@ -104,7 +117,7 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _value(variable: str, text: str) -> Any:
     """A variable's text as the settings' data: lists are separated as in PATH (NOETL_PLAYBOOK_PATH) or by commas."""
-    separator = os.pathsep if variable == "NOETL_PLAYBOOK_PATH" else "," if variable in _LISTS else None
+    separator = _SEPARATORS.get(variable)
     return text if separator is None else [part.strip() for part in text.split(separator) if part.strip()]
 
 

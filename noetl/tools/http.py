@@ -21,16 +21,15 @@ from noetl.clock import Clock
 from noetl.errors import ToolError, ToolRefused, ToolTimeout
 from noetl.tools.http_reply import Reply, as_text, failure, joined, result
 from noetl.tools.http_request import DEFAULT_TIMEOUT_S, Input, Request, Timeout, request_of
-from noetl.tools.tool import Resources, ToolContext
+from noetl.tools.http_session import Connections, guard, open_connections
+from noetl.tools.tool import ToolContext
 
-__all__ = ["NAME", "Input", "ask", "get_text", "open_session", "run"]
+__all__ = ["NAME", "Input", "ask", "get_text", "run"]
 
 NAME = "http"
 
-MAX_CONNECTIONS: Final = 256
 MAX_REDIRECTS: Final = 10
 _CHUNK_BYTES: Final = 65_536
-_MAX_HEADER_BYTES: Final = 65_536
 _LARGE_BYTES: Final = 262_144
 """A body from this size is decoded on a thread."""
 _EARLIER_S: Final = 0.05
@@ -49,29 +48,6 @@ class Progress:
 
     def elapsed_s(self) -> float:
         return self._clock.monotonic() - self._started
-
-
-async def open_session(_: Resources) -> aiohttp.ClientSession:
-    """The node's connections. Cookies are not kept: a session has many users."""
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_start.append(_connecting)
-    trace.on_connection_create_end.append(_waiting)
-    trace.on_connection_reuseconn.append(_waiting)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trace_configs=[trace],
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-    )
-
-
-async def _connecting(_: aiohttp.ClientSession, trace: Any, __: object) -> None:
-    trace.trace_request_ctx.doing = "connecting"
-
-
-async def _waiting(_: aiohttp.ClientSession, trace: Any, __: object) -> None:
-    trace.trace_request_ctx.doing = "waiting for the reply"
 
 
 async def run(given: Input, ctx: ToolContext) -> dict[str, Any]:
@@ -117,15 +93,19 @@ async def get_text(url: str, headers: Mapping[str, Any] | None, timeout: float |
 
 
 async def _call(request: Request, ctx: ToolContext) -> Reply:
-    session = await ctx.resources.get(NAME, open_session)
+    connections = await ctx.resources.get(NAME, open_connections)
     progress = Progress(ctx.clock)
     try:
         async with asyncio.timeout(_total_s(request, ctx.timeout_s)):
-            return await _exchange(session, request, progress, ctx.resources.settings.values.result_max_bytes)
+            return await _exchange(connections, request, progress, ctx)
     except TimeoutError:
         raise ToolTimeout(
             f"{request}: timed out after {progress.elapsed_s():.3g} s, while {progress.doing}", extra={"phase": progress.doing}
         ) from None
+    except ToolRefused as error:
+        if error.kind == "refused" and not error.message.startswith(str(request)):
+            raise ToolRefused(f"{request}: {error.message}", kind=error.kind, extra=error.extra) from None
+        raise
     except (aiohttp.ClientError, OSError) as error:
         raise _unreachable(str(request), error) from None  # its text may show the whole address
 
@@ -138,9 +118,9 @@ def _total_s(request: Request, task_s: float | None) -> float | None:
     return DEFAULT_TIMEOUT_S if task_s is None else task_s - min(_EARLIER_S, task_s / 10)
 
 
-async def _exchange(session: aiohttp.ClientSession, request: Request, progress: Progress, max_bytes: int) -> Reply:
+async def _exchange(connections: Connections, request: Request, progress: Progress, ctx: ToolContext) -> Reply:
     bounds = request.timeout if isinstance(request.timeout, Timeout) else Timeout()
-    async with session.request(
+    async with connections.session.request(
         request.method,
         request.url,
         headers=request.headers,
@@ -149,11 +129,11 @@ async def _exchange(session: aiohttp.ClientSession, request: Request, progress: 
         max_redirects=MAX_REDIRECTS,
         ssl=request.verify_ssl,
         timeout=aiohttp.ClientTimeout(total=None, connect=bounds.connect, sock_read=bounds.read),
-        middlewares=(_prove(request),),
+        middlewares=(guard(request, connections.outbound, ctx.hosts),),
         trace_request_ctx=progress,
     ) as response:
         progress.doing = "reading the reply"
-        raw = await _read(response, str(request), max_bytes)
+        raw = await _read(response, str(request), ctx.resources.settings.values.result_max_bytes)
         return Reply(
             status=response.status,
             reason=response.reason or "",
@@ -164,19 +144,6 @@ async def _exchange(session: aiohttp.ClientSession, request: Request, progress: 
             url=str(response.url),
             elapsed_s=progress.elapsed_s(),
         )
-
-
-def _prove(request: Request) -> aiohttp.ClientMiddlewareType:
-    """Adds the credential's header where the call goes, and on no redirect to somewhere else."""
-    origin = request.url.origin()
-
-    async def prove(sent: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        if request.proof is not None and sent.url.origin() == origin:
-            name, value = request.proof
-            sent.headers[name] = value
-        return await send(sent)
-
-    return prove
 
 
 async def _read(response: aiohttp.ClientResponse, asked: str, max_bytes: int) -> bytes:

@@ -318,6 +318,27 @@ async def test_a_credential_that_can_give_no_token_says_why(boot: Boot, endpoint
     assert says in failed(state)[1]
 
 
+@pytest.mark.parametrize("use", [TOKEN, {"auth": "api"}, {"json": "{{ keychain.api.token }}", "method": "POST"}], ids=["token()", "auth", "keychain"])
+async def test_a_credential_for_some_hosts_is_sent_to_no_other(boot: Boot, endpoint: TokenEndpoint, use: Any) -> None:
+    bench = await boot()
+    entries = "[{name: api, kind: credential}]" if "json" in use else "[]"
+    await vault_of(bench).put("api", "bearer", {"token": "t-123456"}, hosts=["api.example", "*.shop.example"])
+    state = await run(bench, endpoint, fetch(**use), entries)
+    assert failed(state)[0] == "refused"
+    assert "a credential of this call is for api.example, *.shop.example only, and 127.0.0.1 is none of them" in failed(state)[1]
+    assert endpoint.echoed == []
+    await vault_of(bench).put("api", "bearer", {"token": "t-123456"}, hosts=["127.0.0.1"])
+    assert (await run(bench, endpoint, fetch(**use), entries)).status == "completed"
+
+
+async def test_a_token_endpoint_inside_is_not_called(boot: Boot, endpoint: TokenEndpoint) -> None:
+    bench = await boot()
+    await vault_of(bench).put("api", "oauth2", client(endpoint) | {"token_url": "http://10.0.0.1/token"})
+    state = await run(bench, endpoint, fetch(**TOKEN))
+    assert failed(state)[0] == "refused"
+    assert "POST http://10.0.0.1/token: 10.0.0.1 is a private address" in failed(state)[1]
+
+
 async def test_an_unknown_token_is_an_error_of_kind_auth(boot: Boot, endpoint: TokenEndpoint) -> None:
     assert failed(await run(await boot(), endpoint, fetch(**TOKEN))) == (
         "auth",

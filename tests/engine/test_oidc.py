@@ -23,7 +23,7 @@ BACK = "http://localhost/back"
 @pytest.fixture
 def provider() -> Iterator[str]:
     """Its address."""
-    with warnings.catch_warnings(action="ignore"):  # it warns of parts of its own
+    with warnings.catch_warnings(record=True):  # it warns of parts of its own
         import oidc_provider_mock
 
     with oidc_provider_mock.run_server_in_thread() as server:

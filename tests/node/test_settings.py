@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from noetl.errors import SettingsError
-from noetl.node.profile import PoolProfile, known_variables, load_profile, load_settings, slots_of
-from noetl.settings import Settings, StoreSettings
+from noetl.node.profile import PoolProfile, Profile, known_variables, load_profile, load_settings, settings_on, slots_of
+from noetl.settings import HttpSettings, Settings, StoreSettings
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "settings.md"
@@ -76,6 +76,7 @@ def test_a_variable_sets_its_field(variable: str, text: str, path: tuple[str, ..
         ("NOETL_PYTHON_PROCESSES", "many", "NOETL_PYTHON_PROCESSES is 'many': Expected `int | null`"),
         ("NOETL_PYTHON_PROCESSES", "0", "Expected `int` >= 1"),
         ("NOETL_ENGINE_INBOX_POLL_S", "0", "Expected `float` > 0"),
+        ("NOETL_HTTP_ALLOW", "db,10.0.0.0/33", "http.allow: '10.0.0.0/33' is no network"),
         ("NOETL_STORE_DURABILITY", "none", "NOETL_STORE_DURABILITY is 'none': Invalid enum value 'none'"),
         ("NOETL_ENV", "prdo", "NOETL_ENV is 'prdo', but there is no config/prdo.yaml"),
     ],
@@ -125,6 +126,12 @@ def test_a_profile_that_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
         load_profile("none")
     with pytest.raises(SettingsError, match=r"odd.yaml: Invalid enum value 'kitchen' - at `\$.roles\[0\]`"):
         load_profile("odd", files(tmp_path, nodes__odd="roles: [kitchen]\npools: {}"))
+
+
+def test_a_node_of_profile_solo_may_call_its_own_machine_and_another_one_may_not() -> None:
+    settings = Settings(http=HttpSettings(("10.0.0.0/8",)))
+    assert settings_on(load_profile("solo"), settings).http.allow == ("10.0.0.0/8", "loopback")
+    assert settings_on(Profile(("store",), {}, name="worker"), settings) == settings
 
 
 def test_slots_may_be_as_many_as_cores() -> None:

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from noetl.clock import SystemClock
-from noetl.settings import Settings
+from noetl.settings import HttpSettings, Settings
 from noetl.tools.tool import Call, Resources, ToolContext
 
 LogLines = list[tuple[str, str]]
@@ -34,6 +35,8 @@ async def make_context(tmp_path: Path, logged: LogLines) -> AsyncIterator[MakeCo
 
     def make(*, settings: Settings | None = None, **over: Any) -> ToolContext:
         chosen = settings or next(iter(opened), Settings())
+        if not chosen.http.allow:
+            chosen = msgspec.structs.replace(chosen, http=HttpSettings(("loopback",)))
         resources = opened.setdefault(chosen, Resources(chosen, tmp_path / "state", tmp_path / "artifacts"))
         call = {"id": "1:fetch:1:0:fetch:1", "execution_id": 1, "step": "fetch", "run": 1, "index": 0, "task": "fetch", "attempt": 1}
         call |= {key: over.pop(key) for key in list(over) if key in call}

@@ -29,6 +29,7 @@ from noetl.settings import Settings, ValueLimits
 from noetl.tools import http as tool
 from noetl.tools.http_reply import retry_after_s
 from noetl.tools.http_request import Timeout, safe_url
+from noetl.tools.http_session import open_connections
 from noetl.tools.tool import Credential
 from noetl.values import encode
 from tests.tools.conftest import MakeContext
@@ -241,10 +242,10 @@ async def test_cookies_of_one_call_are_not_sent_by_another(run: Run, server: Ser
 
 async def test_calls_share_one_session_of_the_node(run: Run, make_context: MakeContext) -> None:
     await asyncio.gather(*(run("/echo") for _ in range(20)))
-    session = await make_context().resources.get("http", tool.open_session)
-    assert not session.closed
+    connections = await make_context().resources.get("http", open_connections)
+    assert not connections.session.closed
     await make_context().resources.close()
-    assert session.closed
+    assert connections.session.closed
 
 
 # What is refused
