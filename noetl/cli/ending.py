@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from noetl.cli.problems import as_data, say, say_error, show_problems
-from noetl.dsl.problem import Problem
 from noetl.engine.report import Report, to_json
+from noetl.errors import Flaw
 
 COMPLETED: Final = 0
 FAILED: Final = 1
@@ -30,7 +30,7 @@ class Ended(Struct, frozen=True):
 class Rejected(Struct, frozen=True):
     """Nothing was run: the playbook has errors, or what was asked for can't be."""
 
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Flaw, ...] = ()
     message: str = ""
 
 
