@@ -12,6 +12,7 @@ import click
 from noetl.cli.stores import in_store, or_fail, row_of, store_option
 
 if TYPE_CHECKING:
+    from noetl.engine.client import EventView
     from noetl.engine.report import Report, StepReport
     from noetl.engine.state import State
     from noetl.ids import ExecutionId
@@ -101,7 +102,7 @@ def events(execution: ExecutionId, as_json: bool, store: str | None) -> None:
     """Show the log of one execution, event by event (docs/reference/events.md)."""
     from noetl.engine.eventlist import event_list
 
-    async def work(opened: Store) -> list[dict[str, Any]]:
+    async def work(opened: Store) -> list[EventView]:
         from noetl.store.log import check_chain
 
         await row_of(opened, execution)
@@ -114,10 +115,10 @@ def events(execution: ExecutionId, as_json: bool, store: str | None) -> None:
         _print_json(found)
         return
     for event in found:
-        place = "" if event["step"] is None else f"  {event['step']}"
-        iteration = "" if event["iteration"] is None else f"[{event['iteration']}]"
-        attempt = "" if event["attempt"] is None else f"  attempt {event['attempt']}"
-        click.echo(f"{event['seq']:>5}  {event['at'].astimezone():%H:%M:%S.%f}  {event['name']}{place}{iteration}{attempt}")
+        place = "" if event.step is None else f"  {event.step}"
+        iteration = "" if event.iteration is None else f"[{event.iteration}]"
+        attempt = "" if event.attempt is None else f"  attempt {event.attempt}"
+        click.echo(f"{event.seq:>5}  {event.at.astimezone():%H:%M:%S.%f}  {event.name}{place}{iteration}{attempt}")
 
 
 @executions.command()

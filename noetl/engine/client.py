@@ -1,8 +1,8 @@
 """How the rest of the world uses executions and the catalog: what can be asked, and what is answered.
 
 The structs are the bodies of the HTTP API (docs/reference/api.md), and `Client` is what can be asked for with them. `noetl.engine.local` answers in
-the process of the node, `noetl.client` over HTTP. Ids are texts of digits, since JavaScript would round the numbers. Times are aware. A reader of a body
-ignores what it does not know, so that a newer peer may say more.
+the process of the node, `noetl.client` over HTTP. Ids are texts of digits, since JavaScript would round the numbers. Times are aware.
+A reader of a body ignores what it does not know, so that a newer peer may say more.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from noetl.engine.client import EventView
 from noetl.events import FrameEvent, StepScheduled
 from noetl.store.log import StoredAppend
 from noetl.values import Handle, Sealed
@@ -16,26 +17,27 @@ _IDS: Final = frozenset({"child", "execution_id"})
 """Whole numbers that JavaScript would round: written as text."""
 
 
-def event_list(rows: Iterable[StoredAppend]) -> Iterator[dict[str, Any]]:
-    """{seq, at, name, step, iteration, attempt, data} for each event of a log, from its beginning. `iteration` is null where there is no loop."""
+def event_list(rows: Iterable[StoredAppend]) -> Iterator[EventView]:
+    """The events of a log, from its beginning: only there is said which runs are loops."""
     loops: set[int] = set()
     for row in rows:
-        yield from _append_data(row, loops)
+        yield from event_views(row, loops)
 
 
-def _append_data(row: StoredAppend, loops: set[int]) -> Iterator[dict[str, Any]]:
+def event_views(row: StoredAppend, loops: set[int]) -> Iterator[EventView]:
+    """The events of one append. `loops` are the runs before it that are loops; those that begin in it are added."""
     for number, event in enumerate(row.events()):
         if isinstance(event, StepScheduled) and event.loop is not None:
             loops.add(event.run)
-        yield {
-            "seq": row.first_seq + number,
-            "at": row.at,
-            "name": type(event).__name__,
-            "step": getattr(event, "step", None),
-            "iteration": event.index if isinstance(event, FrameEvent) and event.run in loops and event.index >= 0 else None,
-            "attempt": getattr(event, "attempt", None),
-            "data": {name: item for name, item in _fields(event).items() if name not in _COLUMNS},
-        }
+        yield EventView(
+            seq=row.first_seq + number,
+            at=row.at,
+            name=type(event).__name__,
+            step=getattr(event, "step", None),
+            iteration=event.index if isinstance(event, FrameEvent) and event.run in loops and event.index >= 0 else None,
+            attempt=getattr(event, "attempt", None),
+            data={name: item for name, item in _fields(event).items() if name not in _COLUMNS},
+        )
 
 
 def shown(value: Any) -> Any:

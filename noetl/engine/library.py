@@ -30,13 +30,17 @@ class Found(Struct, frozen=True):
     path: str
     file: Path | None
     warnings: tuple[Problem, ...] = ()
+    version: int | None = None
+    """In the catalog."""
+    labels: dict[str, str] = {}
 
 
 class Library:
-    """`roots` are the folders in which a path is looked up, first the working directory."""
+    """`roots` are the folders in which a path is looked up, first the working directory. `catalog_first`: what was registered goes before files."""
 
-    def __init__(self, catalog: Catalog, roots: Sequence[Path]) -> None:
+    def __init__(self, catalog: Catalog, roots: Sequence[Path], *, catalog_first: bool = False) -> None:
         self._catalog = catalog
+        self._catalog_first = catalog_first
         self._roots = tuple(roots)
         self._programs: dict[str, Program] = {}
         self._files: dict[str, str | None] = {}
@@ -50,10 +54,17 @@ class Library:
             Invalid: it has errors.
             PlaybookError: it requires what is not here.
         """
+        found = await self._in_catalog(path) if self._catalog_first else None
+        if found is not None:
+            return found
         file = await asyncio.to_thread(find_file, path, self._roots, relative_to)
+        if file is None and not self._catalog_first:
+            found = await self._in_catalog(path)
+            if found is not None:
+                return found
         if file is None:
             folders = ", ".join(str(folder) for folder in _folders(self._roots, relative_to))
-            raise NotFound(f"there is no playbook '{path}' (looked in {folders})")
+            raise NotFound(f"there is no playbook '{path}' (looked in the catalog and in {folders})")
         found = await self.load(file)
         check_requirements(found.program.playbook)
         return found
@@ -69,6 +80,23 @@ class Library:
             self._kept.add(found.program.hash)
         self._files[found.program.hash] = str(file)
         return found
+
+    async def registered(self, path: str, version: int | None = None) -> Found:
+        """A playbook of the catalog, in that version or the latest. Raises `NotFound`, `PlaybookError`."""
+        kept = await self._catalog.playbook(path, version)
+        if kept is None:
+            which = "" if version is None else f" in version {version}"
+            raise NotFound(f"there is no playbook '{path}'{which} in the catalog: `noetl register FILE` puts it there")
+        program = await self.program(kept.net)
+        check_requirements(program.playbook)
+        return Found(program, kept.path, None, version=kept.version, labels=kept.labels)
+
+    async def _in_catalog(self, path: str) -> Found | None:
+        bare = path.strip("/")
+        for wanted in (bare, f"{bare}/{Path(bare).name}"):
+            if await self._catalog.playbook(wanted) is not None:
+                return await self.registered(wanted)
+        return None
 
     async def program(self, wanted: str) -> Program:
         """The program of a net by its hash.

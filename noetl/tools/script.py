@@ -7,6 +7,7 @@ script: {uri: clean, source: {type: inline, code: "result = 1"}}
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -22,8 +23,8 @@ _TIMEOUT_S: Final = 30.0
 
 
 class Source(Struct, frozen=True):
-    type: Literal["file", "http", "gcs", "s3", "inline"] | None = None
-    """Default: by the scheme of the uri."""
+    type: Literal["file", "http", "gcs", "s3", "inline", "embedded"] | None = None
+    """Default: by the scheme of the uri. embedded: `code` is the text in base64, as a registered playbook has it."""
     endpoint: str = ""
     method: str = "GET"
     headers: dict[str, str] = {}
@@ -49,6 +50,8 @@ async def fetch(spec: Any, ctx: ToolContext) -> tuple[str, str]:
         if script.source.code is None:
             raise ToolRefused("script: a source of type inline needs 'code'")
         return script.source.code, script.uri or f"<{ctx.call.step}>"
+    if kind == "embedded":
+        return base64.b64decode(script.source.code or "").decode(), script.uri
     if kind == "http":
         return await _from_http(script, ctx)
     if kind == "file":
