@@ -189,11 +189,7 @@ class ServerFailed(CallError):
 
 
 class BadRequest(CallError):
-    """The server will not do what was asked, as it was asked: it would answer the same again. `status` is that of HTTP."""
-
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    """What was asked can't be: the message says which field and what it must be. Asked again it would be the same."""
 
 
 class StoreError(NoetlError):

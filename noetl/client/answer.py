@@ -16,7 +16,7 @@ from noetl.errors import BadRequest, Invalid, NoetlError, NotAllowed, NotAuthent
 T = TypeVar("T")
 
 _PROBLEM: Final = "application/problem+json"
-_SAME_AS_HERE: Final[dict[int, type[NoetlError]]] = {401: NotAuthenticated, 403: NotAllowed, 404: NotFound}
+_SAME_AS_HERE: Final[dict[int, type[NoetlError]]] = {401: NotAuthenticated, 403: NotAllowed, 404: NotFound, 409: NotAllowed}
 _SHOWN: Final = 200
 
 
@@ -64,7 +64,7 @@ def error_of(response: Response, address: Address) -> NoetlError:
         return Invalid(problems[0].file or "<playbook>", problems, ())
     if status in _SAME_AS_HERE:
         return _SAME_AS_HERE[status](problem.text)
-    return BadRequest(problem.text, status=status)
+    return BadRequest(problem.text)
 
 
 def _problem(response: Response) -> ProblemDetails | None:

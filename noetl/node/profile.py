@@ -23,7 +23,7 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "NOETL_ENV_ALLOW": ("env_allow",),
 }
 _PREFIX: Final = "NOETL_"
-_OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV"})
+_OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV", "NOETL_URL", "NOETL_TOKEN"})
 _SECTIONS: Final = ("values", "python", "store", "engine", "log")
 
 

@@ -19,7 +19,7 @@ ONCE = Retries(attempts=1)
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(401, NotAuthenticated), (403, NotAllowed), (404, NotFound), (400, BadRequest), (409, BadRequest), (413, BadRequest), (422, BadRequest)],
+    [(401, NotAuthenticated), (403, NotAllowed), (404, NotFound), (400, BadRequest), (409, NotAllowed), (413, BadRequest), (422, BadRequest)],
 )
 async def test_a_problem_is_the_error_of_its_status(client: Client, server: StandIn, status: int, error: type[Exception]) -> None:
     server.answer(problem(status, "there is no execution 12"))
