@@ -10,6 +10,24 @@ Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 
+class ApiSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP API of a node."""
+
+    host: str = "127.0.0.1"
+    """Where it listens."""
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8082
+    """0: any that is free."""
+    auth: Literal["auto", "on", "off"] = "auto"
+    """Whether a token is asked for. auto: unless a node of profile `solo` listens on loopback."""
+    body_max_bytes: Count = 16_777_216
+    read_timeout_s: Seconds = 30.0
+    """How long the body of a request may take to come."""
+    requests_max: Count = 1_000
+    """Requests that start something and are under way at once; more are answered 429."""
+    origins: tuple[str, ...] = ()
+    """Origins whose pages may call it from a browser, such as https://noetl.example."""
+
+
 class ValueLimits(Struct, frozen=True, forbid_unknown_fields=True):
     """Sizes of encoded values, in bytes."""
 
@@ -65,6 +83,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     store: StoreSettings = StoreSettings()
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
+    api: ApiSettings = ApiSettings()
     playbook_path: tuple[str, ...] = ()
     """Catalog roots: folders in which a playbook path is looked up."""
     credentials: str | None = None

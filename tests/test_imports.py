@@ -23,7 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supervisors": {"mailbox", "actors"},
     "engine": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors"},
     "client": {"engine"},
-    "node": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
+    "gateway": {"store"},
+    "api": {"dsl", "store", "vault", "tools", "mailbox", "actors", "engine", "gateway"},
+    "node": {"gateway", "api", "dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
     "cli": {"dsl", "store", "vault", "tools", "actors", "engine", "client", "node"},
     "testing": {"dsl", "engine", "mailbox", "actors", "supervisors"},
 }

@@ -19,12 +19,15 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "execute": ("noetl.cli.execute:execute", "Execute a registered playbook on a server."),
     "executions": ("noetl.cli.executions:executions", "Look at executions, cancel them, delete old ones."),
     "login": ("noetl.cli.tokens:login", "Keep a token for a server."),
+    "node": ("noetl.cli.node:node", "Start, list and stop nodes of this machine."),
     "register": ("noetl.cli.register:register", "Put playbooks into the catalog of a server."),
     "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
     "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
+    "server": ("noetl.cli.node:server", "Start and stop the server of this machine."),
     "store": ("noetl.cli.backup:store", "Keep the local store safe."),
     "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),
+    "worker": ("noetl.cli.node:worker", "Start and stop workers of a cluster."),
 }
 """Name -> module and object, one line of help. The help is here so that `noetl --help` imports none of them."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from noetl.actors.ref import Ref
+from noetl.actors.ref import Ref, Reply
 from noetl.dsl.playbook import Playbook
 from noetl.dsl.template import paths
 from noetl.engine.engine import Engine
@@ -19,7 +20,7 @@ from noetl.engine.messages import Begin, Cancel
 from noetl.engine.report import Report, report_of, shown_result
 from noetl.engine.shard import Look, ShardInbox, Submit, TakeUp, Watch
 from noetl.engine.state import State
-from noetl.errors import NotAllowed, NotFound
+from noetl.errors import CallError, NoetlError, NotAllowed, NotFound
 from noetl.events import Value
 from noetl.ids import ExecutionId, ExecutionIds
 from noetl.store.lease import IsAlive
@@ -31,6 +32,9 @@ _FOREVER_S: Final = 10 * 365 * 86_400.0
 _SECRET_LOOKING: Final = re.compile(r"pass|secret|token|key|credential|auth|private", re.IGNORECASE)
 
 
+_NOBODY: Final[Reply[int]] = Reply(None)
+
+
 class LocalClient:
     """Executions of this process."""
 
@@ -40,6 +44,8 @@ class LocalClient:
         self._lease = lease
         self._ids = ids
         self._environment = environment
+        self._starting: dict[ExecutionId, asyncio.Future[None]] = {}
+        """Those whose acceptance is waited for: a request that is sent twice starts nothing twice."""
 
     async def find(self, path: str) -> Found:
         """Raises `NotFound`, `Invalid`."""
@@ -50,7 +56,14 @@ class LocalClient:
         return await self._engine.library.load(file)
 
     async def start(
-        self, found: Found, payload: dict[str, Value] | None = None, *, merge: bool = True, by: str = "", execution_id: ExecutionId | None = None
+        self,
+        found: Found,
+        payload: dict[str, Value] | None = None,
+        *,
+        merge: bool = True,
+        by: str = "",
+        execution_id: ExecutionId | None = None,
+        labels: dict[str, str] | None = None,
     ) -> ExecutionId:
         """Start an execution. When this returns, it survives kill -9.
 
@@ -61,9 +74,37 @@ class LocalClient:
         playbook = found.program.playbook
         check_requirements(playbook)
         id_ = execution_id or self._ids.new()
-        begin = Begin(path=found.path, net=found.program.hash, payload=payload or {}, merge=merge, env=self._env(playbook), requested_by=by)
-        await self._shard.ask(lambda reply: Submit(id_, begin, found.program, reply), _ACCEPT_S)
+        begin = Begin(
+            path=found.path,
+            net=found.program.hash,
+            payload=payload or {},
+            merge=merge,
+            env=self._env(playbook),
+            requested_by=by,
+            version=found.version,
+            labels=found.labels if labels is None else labels,
+        )
+        under_way = self._starting.get(id_)
+        if under_way is not None:
+            await asyncio.shield(under_way)
+        else:
+            await self._submit(Submit(id_, begin, found.program, _NOBODY))
         return id_
+
+    async def _submit(self, submit: Submit) -> None:
+        accepted = self._starting[ExecutionId(submit.execution_id)] = asyncio.get_running_loop().create_future()
+        try:
+            await self._shard.ask(lambda reply: msgspec.structs.replace(submit, reply=reply), _ACCEPT_S)
+        except BaseException as error:
+            accepted.set_exception(
+                error if isinstance(error, NoetlError) else CallError("it is not known whether the execution has begun: ask again")
+            )
+            accepted.exception()  # looked at here, since perhaps nobody else waits
+            raise
+        else:
+            accepted.set_result(None)
+        finally:
+            del self._starting[ExecutionId(submit.execution_id)]
 
     def new_id(self) -> ExecutionId:
         return self._ids.new()
@@ -88,6 +129,13 @@ class LocalClient:
             if member.id == execution_id or member.ended_at is None:
                 self._shard.report(TakeUp(member.id))
         return row.path
+
+    async def take_up_left(self, is_alive: IsAlive) -> int:
+        """Go on with all executions that nodes have accepted and whose process is gone; how many they are."""
+        left = await self._engine.store.shards.adopt_left(self._lease, is_alive)
+        for execution_id in left:
+            self._shard.report(TakeUp(execution_id))
+        return len(left)
 
     async def wait(self, execution_id: ExecutionId) -> Report:
         """Wait for the end. Raises `StoreError` or `CallError` when this process can't go on with the execution."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Down, Signal
-from noetl.actors.ref import Ref
+from noetl.actors.ref import Ref, Reply
 from noetl.actors.registry import Registry
 from noetl.errors import ToolRefused
 
@@ -35,7 +35,23 @@ class GiveBack(PoolMessage, frozen=True):
     borrower: Ref[Any]
 
 
-PoolInbox = Borrow | GiveBack
+class PoolStatus(Struct, frozen=True):
+    slots: int
+    free: int
+    waiting: int
+
+
+class HowIs(PoolMessage, frozen=True):
+    reply: Reply[PoolStatus]
+
+
+class Drain(PoolMessage, frozen=True):
+    """Grant nothing any more. `reply` is answered when all slots have come back."""
+
+    reply: Reply[None]
+
+
+PoolInbox = Borrow | GiveBack | HowIs | Drain
 
 
 def borrow(pool: Ref[PoolInbox], borrower: Ref[Any], priority: int) -> None:
@@ -50,12 +66,14 @@ def give_back(pool: Ref[PoolInbox], borrower: Ref[Any]) -> None:
 class Pool(Actor[PoolInbox]):
     """`slots` loans at a time."""
 
-    __slots__ = ("_free", "_holders", "_name", "_number", "_waiting")
+    __slots__ = ("_drained", "_free", "_holders", "_name", "_number", "_slots", "_waiting")
     capacity: ClassVar[int] = 1_000_000
 
     def __init__(self, name: str, slots: int) -> None:
         self._name = name
-        self._free = slots
+        self._slots = self._free = slots
+        self._drained: list[Reply[None]] | None = None
+        """Who waits until all slots have come back; None: it does not drain."""
         self._holders: set[Ref[Any]] = set()
         self._waiting: list[tuple[int, int, Ref[Any]]] = []
         self._number = 0
@@ -67,7 +85,7 @@ class Pool(Actor[PoolInbox]):
         match message:
             case Borrow(borrower, priority):
                 ctx.monitor(borrower)
-                if self._free:
+                if self._free and self._drained is None:
                     self._grant(borrower)
                 else:
                     self._number += 1
@@ -75,6 +93,12 @@ class Pool(Actor[PoolInbox]):
             case GiveBack(borrower):
                 ctx.demonitor(borrower)
                 self._take_back(borrower)
+            case HowIs(reply):
+                waiting = sum(borrower.is_alive() for _, _, borrower in self._waiting)
+                reply.send(PoolStatus(self._slots, self._free, waiting))
+            case Drain(reply):
+                self._drained = [*(self._drained or ()), reply]
+                self._tell_drained()
 
     def signal(self, signal: Signal, ctx: Context[PoolInbox]) -> None:
         if isinstance(signal, Down):
@@ -91,10 +115,17 @@ class Pool(Actor[PoolInbox]):
             return
         self._holders.discard(borrower)
         self._free += 1
-        while self._free and self._waiting:
+        while self._free and self._waiting and self._drained is None:
             _, _, following = heapq.heappop(self._waiting)
             if following.is_alive():
                 self._grant(following)
+        self._tell_drained()
+
+    def _tell_drained(self) -> None:
+        if self._drained and self._free == self._slots:
+            for reply in self._drained:
+                reply.send(None)
+            self._drained = []
 
 
 class Pools(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 
@@ -21,6 +21,9 @@ from noetl.engine.supervisor import SupervisorInbox as ExecutionSupervisorInbox
 from noetl.errors import CallError, Fenced, LogCorrupt, NoetlError, StoreError
 from noetl.store.lease import Shard as ShardLease
 from noetl.supervisors.intensity import Intensity
+
+SHARD: Final = "shard"
+"""The name under which the shard of a node is registered."""
 
 
 class ShardMessage(Struct, frozen=True):
@@ -122,6 +125,7 @@ class Shard(Actor[ShardInbox]):
             wake=lambda ids: own.report(Look(ids)),
             passivated=lambda id_: own.report(Passivated(id_)),
         )
+        ctx.registry.register(SHARD, ctx.self_ref)
         self._poll_later(ctx)
 
     def handle(self, message: ShardInbox, ctx: Context[ShardInbox]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from noetl.clock import Clock, SystemClock
 from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
-from noetl.node.incarnation import this_process
+from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
 from noetl.node.profile import Profile
 from noetl.probe import Probe
@@ -36,6 +36,16 @@ T = TypeVar("T")
 
 _GC_THRESHOLDS: Final = (100_000, 20, 10)
 """Most garbage here dies by reference count; the default thresholds cost a tenth of the throughput."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """That a node has the API: under which name it is known, where it listens, and whether callers must say who they are."""
+
+    id: str
+    host: str
+    port: int
+    asks_who: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +75,13 @@ async def running_node(
     clock: Clock | None = None,
     kinds: Collection[str] = (),
     title: str = "",
+    serve: Serve | None = None,
 ) -> AsyncIterator[Node]:
     """Boot a node, and stop it at the end.
 
     `store` is a file, a directory, `memory`, or None for the one in `home`. `kinds` are tools that will be called soon: what takes long to
-    start of what they need is started first. `title` says to others what the node is there for.
+    start of what they need is started first. `title` says to others what the node is there for. `serve`: it also has the API; then it goes on with
+    the executions that nodes before it have left.
 
     Raises:
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
@@ -79,7 +91,7 @@ async def running_node(
         resources = Resources(settings, place.directory / "run", place.directory / "artifacts")
         try:
             await _start_early(resources, kinds)
-            parts = _parts(profile, settings, place, vault, resources, environment, clock or SystemClock())
+            parts = _parts(profile, settings, place, vault, resources, environment, clock or SystemClock(), serve)
             async with _running(parts, home, title) as node:
                 yield node
         finally:
@@ -95,12 +107,20 @@ async def _start_early(resources: Resources, kinds: Collection[str]) -> None:
 
 
 def _parts(
-    profile: Profile, settings: Settings, place: Place, vault: FileVault, resources: Resources, environment: Mapping[str, str], clock: Clock
+    profile: Profile,
+    settings: Settings,
+    place: Place,
+    vault: FileVault,
+    resources: Resources,
+    environment: Mapping[str, str],
+    clock: Clock,
+    serve: Serve | None,
 ) -> Parts:
+    from noetl.node.serving import Serving  # noqa: PLC0415  as below
     from noetl.node.tree import Parts  # noqa: PLC0415  imports the engine, after `_start_early`
 
     return Parts(
-        owner=this_process(f"run-{secrets.token_hex(4)}"),
+        owner=this_process(f"run-{secrets.token_hex(4)}" if serve is None else serve.id),
         settings=settings,
         profile=profile,
         directory=place.directory,
@@ -112,6 +132,7 @@ def _parts(
         probe=Probe(),
         ids=ExecutionIds(clock),
         environment=environment,
+        serving=None if serve is None else Serving(serve.host, serve.port, serve.asks_who, clock.now()),
     )
 
 
@@ -120,32 +141,26 @@ async def _running(parts: Parts, home: Path, title: str) -> AsyncIterator[Node]:
     from noetl.actors.loop import Runtime  # noqa: PLC0415  as above
     from noetl.actors.watchdog import watch  # noqa: PLC0415
     from noetl.node.reports import written  # noqa: PLC0415
+    from noetl.node.serving import local_client  # noqa: PLC0415
     from noetl.node.tree import tree  # noqa: PLC0415
     from noetl.supervisors.static import GaveUp, start_tree  # noqa: PLC0415
 
     runtime = Runtime(parts.clock, parts.probe)
+    if parts.serving is not None:
+        parts.serving.runtime = runtime
     try:
         root = await start_tree(runtime, tree(parts))
     except GaveUp as error:
         raise _cause(error) from error
     with written(parts), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
         try:
-            client = await _client(root, parts)
+            client = local_client(parts, runtime)
+            if parts.serving is not None:
+                await client.take_up_left(is_alive)
             async with _control(runtime, parts, home, title) as (socket, warnings):
                 yield Node(parts.owner.node, runtime, parts, client, parts.probe, root, socket, warnings)
         finally:
             await runtime.stop(root)
-
-
-async def _client(root: Ref[Any], parts: Parts) -> LocalClient:
-    from noetl.engine.local import LocalClient  # noqa: PLC0415  as above
-    from noetl.supervisors.static import which_children  # noqa: PLC0415
-
-    shard = (await which_children(root))["shard"]
-    assert shard is not None
-    assert parts.engine is not None
-    assert parts.lease is not None
-    return LocalClient(parts.engine, shard, parts.lease, parts.ids, parts.environment)
 
 
 @contextlib.asynccontextmanager

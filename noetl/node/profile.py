@@ -15,7 +15,7 @@ from noetl.errors import SettingsError
 from noetl.machine import cores
 from noetl.settings import Settings
 
-Role = Literal["store", "tools", "pools", "shard"]
+Role = Literal["store", "tools", "pools", "shard", "api"]
 
 _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "NOETL_CREDENTIALS": ("credentials",),
@@ -24,7 +24,7 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV", "NOETL_URL", "NOETL_TOKEN"})
-_SECTIONS: Final = ("values", "python", "store", "engine", "log")
+_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api")
 
 
 class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +103,7 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _value(variable: str, text: str) -> Any:
     """A variable's text as the settings' data: lists are separated as in PATH (NOETL_PLAYBOOK_PATH) or by commas."""
-    separator = {"NOETL_PLAYBOOK_PATH": os.pathsep, "NOETL_ENV_ALLOW": ","}.get(variable)
+    separator = {"NOETL_PLAYBOOK_PATH": os.pathsep, "NOETL_ENV_ALLOW": ",", "NOETL_API_ORIGINS": ","}.get(variable)
     return text if separator is None else [part.strip() for part in text.split(separator) if part.strip()]
 
 

@@ -22,6 +22,7 @@ from noetl.ids import ExecutionIds
 from noetl.node.children import SubPlaybooks
 from noetl.node.profile import Profile, slots_of
 from noetl.node.runlog import RunLog
+from noetl.node.serving import Serving, api_server
 from noetl.probe import Probe
 from noetl.settings import Settings
 from noetl.store.lease import Owner
@@ -57,6 +58,8 @@ class Parts:
     lease: ShardLease | None = None
     engine: Engine | None = None
     run_log: RunLog | None = None
+    serving: Serving | None = None
+    """How the API is served; None: it is not."""
 
 
 def tree(parts: Parts) -> SupervisorSpec:
@@ -70,7 +73,9 @@ def tree(parts: Parts) -> SupervisorSpec:
             ChildSpec(id="shard", start=partial(_shard, parts), shutdown_s=parts.profile.drain_s + 20.0),
         ),
     }
-    children = tuple(child for role in parts.profile.roles for child in branches[role])
+    if parts.serving is not None:
+        branches["api"] = (ChildSpec(id="api", start=partial(api_server, parts), shutdown_s=10.0, backoff=Backoff(initial_s=0.2, max_s=5.0)),)
+    children = tuple(child for role in parts.profile.roles for child in branches.get(role, ()))
     return SupervisorSpec(id=parts.profile.name, strategy="rest_for_one", intensity=5, period_s=30.0, children=children)
 
 
@@ -121,7 +126,8 @@ class Toolbox(AsyncActor[Any]):
         assert run_log is not None
         resources = parts.resources = parts.resources or Resources(parts.settings, parts.directory / "run", store.artifacts_dir)
         cache = ValueCache(store.artifacts_dir, store.log, resources.run_blocking, parts.secrets.open_leaf)
-        library = Library(store.catalog, tuple(Path(root) for root in parts.settings.playbook_path))
+        is_node = parts.serving is not None
+        library = Library(store.catalog, tuple(Path(root) for root in parts.settings.playbook_path), catalog_first=is_node)
 
         @functools.cache
         def base_dirs(net: str) -> tuple[Path, ...]:
@@ -151,6 +157,7 @@ class Toolbox(AsyncActor[Any]):
             resources=resources,
             settings=parts.settings,
             clock=parts.clock,
+            origin="node" if is_node else "run",
         )
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:

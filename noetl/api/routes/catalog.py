@@ -1,0 +1,135 @@
+"""The catalog: playbooks by path and version, and the kinds of tools."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta, Struct
+
+from noetl.api.problem import Refusal
+from noetl.api.route import Answer, Call, Route
+from noetl.api.routes.audit import note
+from noetl.api.routes.credentials import listed
+from noetl.dsl.kinds import KINDS
+from noetl.dsl.load import load
+from noetl.engine.client import (
+    CatalogQuery,
+    CredentialList,
+    PlaybookContent,
+    PlaybookList,
+    Registered,
+    Registration,
+    ToolEntry,
+    ToolList,
+    VersionNumber,
+)
+from noetl.engine.registration import catalog_path, domain_of, source_of
+from noetl.tools.tool import BUILT
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    after: str | None = None
+
+
+class Which(Struct, frozen=True, kw_only=True):
+    """`version`: the latest unless said. `versions`: list all of them."""
+
+    version: VersionNumber | None = None
+    versions: bool = False
+
+
+async def register(call: Call) -> Any:
+    wanted: Registration = call.body
+    domain = domain_of(_path_of(wanted))
+    if not call.principal.has_domain(domain):
+        await note(call, "catalog.register", domain, "denied")
+        raise Refusal(403, f"the token is not for the domain '{domain}'")
+    registered = await call.client.register(wanted)
+    await note(call, "catalog.register", f"{registered.path}@{registered.version}", "done")
+    return Answer(registered, status=201 if registered.new else 200)
+
+
+def _path_of(wanted: Registration) -> str:
+    """Where it will be, as far as that can be told before it is checked."""
+    if wanted.path is not None:
+        return catalog_path(wanted.path)
+    playbook = load(source_of(wanted)).playbook
+    return "" if playbook is None else catalog_path(playbook.path)
+
+
+async def list_playbooks(call: Call) -> Any:
+    return await call.client.playbooks(limit=call.query.limit, after=call.query.after)
+
+
+async def list_resources(call: Call) -> Any:
+    query: CatalogQuery = call.body
+    if query.resource_type == "tool":
+        return tools()
+    if query.resource_type == "credential":
+        return await listed(call)
+    return await call.client.playbooks(limit=query.limit, after=query.after)
+
+
+async def show_playbook(call: Call) -> Any:
+    path = catalog_path(call.path["path"])
+    if call.query.versions:
+        return await call.client.versions(path)
+    return await call.client.playbook(path, call.query.version)
+
+
+def tools() -> ToolList:
+    """Each kind's fields, as JSON Schema."""
+    entries = [
+        ToolEntry(
+            kind=name,
+            available=name in BUILT,
+            description=kind.about,
+            input={"type": "object", "properties": {field: {"description": about} for field, about in kind.fields.items()}},
+            output={"description": kind.about},
+        )
+        for name, kind in sorted(KINDS.items())
+    ]
+    return ToolList(entries=tuple(entries))
+
+
+ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/api/catalog/register",
+        handler=register,
+        role="editor",
+        summary="Register a playbook: a new version unless the latest has the same content",
+        body=Registration,
+        answers={201: Registered, 200: Registered},
+        refusals=(422,),
+    ),
+    Route(
+        method="GET",
+        path="/api/catalog/playbook",
+        handler=list_playbooks,
+        role="viewer",
+        summary="The latest version of each playbook",
+        query=Page,
+        answers={200: PlaybookList},
+    ),
+    Route(
+        method="GET",
+        path="/api/catalog/playbook/{path...}",
+        handler=show_playbook,
+        role="viewer",
+        summary="One version of a playbook, with its text; or the list of its versions",
+        query=Which,
+        answers={200: (PlaybookContent, PlaybookList)},
+        refusals=(404,),
+    ),
+    Route(
+        method="POST",
+        path="/api/catalog/list",
+        handler=list_resources,
+        role="viewer",
+        summary="What is in the catalog, of one kind",
+        body=CatalogQuery,
+        answers={200: (PlaybookList, ToolList, CredentialList)},
+    ),
+)

@@ -1,0 +1,79 @@
+"""What runs: nodes, pools, actors; and the bytes of large values."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from noetl.actors.snapshot import RuntimeView, Wanted
+from noetl.api.problem import Refusal
+from noetl.api.route import Call, Route
+from noetl.engine.client import NodeList, PoolList
+
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class ActorQuery(Struct, frozen=True, kw_only=True):
+    """`path` is where to begin; `depth` how deep to go; `limit` how many at most."""
+
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 1000
+
+
+async def pools(call: Call) -> Any:
+    return PoolList(entries=tuple(await call.deps.pools()))
+
+
+async def nodes(call: Call) -> Any:
+    return NodeList(entries=(call.deps.node(),))
+
+
+async def actors(call: Call) -> Any:
+    if call.principal.domains is not None:
+        raise Refusal(403, "the tree of actors shows executions of all domains: the token is for some")
+    return await call.deps.look(Wanted(limit=call.query.limit))
+
+
+async def artifact(call: Call) -> Any:
+    """The bytes as they lie there: secrets in them are sealed. A hash says nothing of a domain, so it is for who may see all of them."""
+    digest = call.path["hash"]
+    if call.principal.domains is not None:
+        raise Refusal(403, "artifacts are of all domains: the token is for some")
+    file = call.deps.artifacts / digest[:2] / digest
+    if not _HASH.fullmatch(digest) or not file.is_file():
+        raise Refusal(404, "there is no such artifact")
+    return web.FileResponse(file, headers={"Content-Type": "application/octet-stream", "ETag": f'"{digest}"', "Cache-Control": "immutable"})
+
+
+ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/api/worker/pools",
+        handler=pools,
+        role="viewer",
+        summary="The pools, with their slots and queues",
+        answers={200: PoolList},
+    ),
+    Route(method="GET", path="/api/nodes", handler=nodes, role="viewer", summary="The nodes", answers={200: NodeList}),
+    Route(
+        method="GET",
+        path="/api/actors",
+        handler=actors,
+        role="viewer",
+        summary="The live supervision tree of this node",
+        query=ActorQuery,
+        answers={200: RuntimeView},
+    ),
+    Route(
+        method="GET",
+        path="/api/artifacts/{hash}",
+        handler=artifact,
+        role="viewer",
+        summary="The bytes of a large value",
+        answers={200: None, 206: None, 304: None},
+        media=("application/octet-stream",),
+        refusals=(404, 416),
+    ),
+)

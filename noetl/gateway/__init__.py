@@ -1,0 +1,1 @@
+"""Who calls, and what he may do. No web framework in it."""

@@ -1,0 +1,138 @@
+"""A node that stays up: from its start to its drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from noetl.engine.pool import Drain, pool_name
+from noetl.gateway.tokens import new_token
+from noetl.node.boot import Node, Serve, running_node
+from noetl.node.nodefile import announced
+from noetl.node.profile import Profile
+from noetl.node.serving import node_info
+from noetl.settings import Settings
+from noetl.store.projection import ExecutionQuery
+from noetl.store.store import Store
+
+_ADMIN_FILE: Final = "admin.token"
+_OPEN: Final = ("pending", "running", "waiting")
+
+
+class Standing(Struct, frozen=True):
+    """What is to run, and where. `say` is told what a person should know."""
+
+    profile: Profile
+    settings: Settings
+    home: Path
+    id: str
+    port: int | None
+    environment: Mapping[str, str]
+    say: Callable[[str], None]
+
+
+def new_node_id(profile: str) -> str:
+    return f"{profile}-{socket.gethostname().partition('.')[0]}-{secrets.token_hex(3)}"
+
+
+async def stand(wanted: Standing) -> None:
+    """Run a node until SIGTERM or SIGINT, then drain it; a second signal ends the drain.
+
+    Raises:
+        NoetlError: it does not start.
+    """
+    api = wanted.settings.api
+    asks_who = api.auth == "on" or (api.auth == "auto" and not (wanted.profile.name == "solo" and _is_loopback(api.host)))
+    serve = Serve(wanted.id, api.host, api.port if wanted.port is None else wanted.port, asks_who)
+    async with running_node(
+        wanted.profile, wanted.settings, home=wanted.home, store=None, environment=wanted.environment, title=wanted.profile.name, serve=serve
+    ) as node:
+        for warning in node.warnings:
+            wanted.say(f"warning: {warning}")
+        with _signals() as stop, announced(wanted.home, node_info(node.parts), node.parts.owner):
+            await _welcome(node, wanted, asks_who=asks_who)
+            await stop.wait()
+            stop.clear()
+            await _drain(node, wanted, stop)
+
+
+async def _welcome(node: Node, wanted: Standing, *, asks_who: bool) -> None:
+    store, serving = node.parts.store, node.parts.serving
+    assert store is not None
+    assert serving is not None
+    if not asks_who:
+        wanted.say("callers need no token: it listens on loopback only")
+    elif not await store.tokens.all():
+        wanted.say(f"an admin token was made: {await _make_admin(store, wanted.home, node)}")
+    wanted.say(f"node {node.id} listens at {serving.url}")
+
+
+async def _make_admin(store: Store, home: Path, node: Node) -> Path:
+    """The first token, in a file that only its owner can read."""
+    token, row = new_token("admin", "admin", node.parts.clock.now(), by="the node itself")
+    file = home / _ADMIN_FILE
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, f"{token}\n".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    await store.tokens.add(row)
+    return file
+
+
+async def _drain(node: Node, wanted: Standing, stop: asyncio.Event) -> None:
+    """Nothing new starts; what runs may end, unless somebody can't wait."""
+    serving, store = node.parts.serving, node.parts.store
+    assert serving is not None
+    assert store is not None
+    serving.draining = True
+    drain_s = wanted.profile.drain_s
+    wanted.say(f"draining, for {drain_s:g} s at most")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(drain_s), asyncio.TaskGroup() as tasks:
+            idle = tasks.create_task(_idle(node, wanted.profile))
+            impatient = tasks.create_task(stop.wait())
+            idle.add_done_callback(lambda _: impatient.cancel())
+            impatient.add_done_callback(lambda _: idle.cancel())
+    left = [len(await store.executions.list_executions(ExecutionQuery(status=status, limit=10_000))) for status in _OPEN]
+    if any(left):
+        wanted.say(f"{sum(left)} executions have not ended: they go on when a node starts on this store")
+
+
+async def _idle(node: Node, profile: Profile) -> None:
+    """Until all slots of all pools have come back, and no other was granted."""
+    pools = [node.runtime.registry.whereis(pool_name(name)) for name in profile.pools]
+    await asyncio.gather(*(pool.ask(Drain, profile.drain_s + 1.0) for pool in pools))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[asyncio.Event]:
+    """Set when somebody wants the process to end."""
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, event.set)
+    try:
+        yield event
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
