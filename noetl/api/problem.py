@@ -11,7 +11,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from noetl.engine.client import ProblemView
-from noetl.engine.service import Conflict, problem_view
+from noetl.engine.service import Conflict
+from noetl.engine.views import problem_view
 from noetl.errors import (
     BadRequest,
     CallError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +14,8 @@ from noetl.cli.servers import Server, ask, server_options
 
 if TYPE_CHECKING:
     from noetl.client import SyncClient
-    from noetl.engine.client import Registered, Registration
+    from noetl.engine.client import ProblemView, Registered, Registration
+    from noetl.errors import Flaw
 
 _PLAYBOOK: Final = re.compile(r"^(kind:\s*['\"]?playbook\b|workflow:)", re.IGNORECASE | re.MULTILINE)
 _SUFFIXES: Final = (".yaml", ".yml")
@@ -62,23 +63,15 @@ def _playbooks_below(folder: Path) -> list[Path]:
 
 def _register(client: SyncClient, file: Path, path: str | None, labels: dict[str, str], *, quiet: bool) -> Registered | None:
     """None: it was rejected, and its problems are shown."""
-    import msgspec
-
     from noetl.cli.problems import show_problems
-    from noetl.engine.client import ProblemView
     from noetl.errors import Invalid
-
-    def placed(problems: object) -> list[ProblemView]:
-        """The server does not know the file."""
-        views = msgspec.convert(problems, list[ProblemView], from_attributes=True)
-        return [msgspec.structs.replace(view, file=str(file)) for view in views]
 
     try:
         found = client.register(_registration(file, path, labels))
     except Invalid as error:
-        show_problems(placed(error.problems))
+        show_problems(_placed(error.problems, file))
         return None
-    show_problems((), placed(found.warnings))
+    show_problems((), _placed(found.warnings, file))
     if not quiet:
         click.echo(f"{found.path}  version {found.version}  {'new' if found.new else 'unchanged'}")
     return found
@@ -91,6 +84,16 @@ def _registration(file: Path, path: str | None, labels: dict[str, str]) -> Regis
 
     text = read_playbook(file)
     return Registration(content=text, path=path, files=dict(_scripts(text, file)), labels=labels)
+
+
+def _placed(problems: Iterable[Flaw], file: Path) -> Iterator[ProblemView]:
+    """The server does not know what the file is called."""
+    import msgspec
+
+    from noetl.engine.client import ProblemView
+
+    for problem in problems:
+        yield msgspec.structs.replace(msgspec.convert(problem, ProblemView, from_attributes=True), file=str(file))
 
 
 def _scripts(text: str, file: Path) -> Iterator[tuple[str, str]]:
