@@ -23,6 +23,7 @@
     │   ├── LogCorrupt
     │   ├── StoreTooNew
     │   ├── NotFound
+    │   ├── CredentialUnreadable
     │   └── Owned
     ├── AccessError     the caller may not; never carries a secret
     │   ├── NotAuthenticated
@@ -100,10 +101,6 @@ class TemplateError(PlaybookError):
         """Say where what was rendered stands."""
         below = self.path or ""
         self.path = f"{place}.{below}" if below and not below.startswith("[") else place + below
-
-
-class TemplateUnsupported(TemplateError):
-    """The template uses a part of the language that this version does not have."""
 
 
 class ToolError(NoetlError):
@@ -218,6 +215,10 @@ class StoreTooNew(StoreError):
 
 class NotFound(StoreError):
     """No such execution, playbook or artifact in this store."""
+
+
+class CredentialUnreadable(StoreError):
+    """A sealed credential can't be opened: its master key is not here, or its row was changed."""
 
 
 class Owned(StoreError):

@@ -75,6 +75,17 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`json`: an object a line."""
 
 
+class VaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the master key of the vault comes from, unless from `vault.key` beside the store; and what may be read from the environment."""
+
+    key_env: str | None = None
+    """Name of an environment variable that holds it."""
+    key_command: str | None = None
+    """A shell command that prints it. Comes before `key_env`."""
+    env_allow: tuple[str, ...] = ()
+    """Environment variables that credentials may be read from (`source: env`)."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything. Each role is handed its own part."""
 
@@ -84,6 +95,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
+    vault: VaultSettings = VaultSettings()
     playbook_path: tuple[str, ...] = ()
     """Catalog roots: folders in which a playbook path is looked up."""
     credentials: str | None = None

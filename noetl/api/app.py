@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from noetl.api.deps import Deps
+from noetl.api.keys import DEPS, DOCUMENT
 from noetl.api.openapi import document
 from noetl.api.problem import Refusal, answer_to, problem
 from noetl.api.route import Answer, Call, Route
@@ -20,8 +21,6 @@ from noetl.api.routes import catalog, credentials, executions, nodes, system
 from noetl.errors import NoetlError
 from noetl.gateway.principal import LOCAL, Principal
 
-DEPS: Final = web.AppKey("deps", Deps)
-DOCUMENT: Final = web.AppKey("document", bytes)
 ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *catalog.ROUTES, *executions.ROUTES, *credentials.ROUTES, *nodes.ROUTES)
 
 _COMPRESS_ABOVE: Final = 1_024

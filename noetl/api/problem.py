@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from noetl.engine.client import ProblemView
-from noetl.engine.service import Conflict
+from noetl.engine.service import Conflict, OutOfDomain
 from noetl.engine.views import problem_view
 from noetl.errors import (
     BadRequest,
@@ -57,6 +57,7 @@ class Refusal(Exception):
 _STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (NotAuthenticated, 401),
     (Conflict, 409),
+    (OutOfDomain, 403),
     (NotAllowed, 409),
     (BadRequest, 400),
     (Invalid, 422),

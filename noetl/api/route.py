@@ -43,7 +43,8 @@ Handler = Callable[[Call], Awaitable[Any]]
 class Route:
     """`path` as OpenAPI writes it; a part that ends with `...` takes slashes too. `role` is the least that may call it, None: anybody may.
 
-    `answers` maps a status to the type of its body, or to several types; None: it has none. `media` are other media types than JSON that it may answer with.
+    `answers` maps a status to the type of its body, or to several types; None: it has none. `media` are media types besides JSON that it may answer
+    with.
     """
 
     method: str

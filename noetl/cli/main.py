@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "server": ("noetl.cli.node:server", "Start and stop the server of this machine."),
     "store": ("noetl.cli.backup:store", "Keep the local store safe."),
     "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
+    "vault": ("noetl.cli.vault:vault", "The master key that seals credentials."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),
     "worker": ("noetl.cli.node:worker", "Start and stop workers of a cluster."),
 }

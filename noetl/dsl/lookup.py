@@ -20,8 +20,12 @@ _FORGIVING_CHILDREN: Final = frozenset({"data", "body"})
 Load = Callable[[Handle], Any]
 
 
-class NotLoaded(Exception):
-    """A template touched a value that lies in the artifact store and is not in memory."""
+class NotThere(Exception):
+    """A template touched something that has to be fetched first. Fetch it and render again."""
+
+
+class NotLoaded(NotThere):
+    """A value that lies in the artifact store and is not in memory."""
 
     def __init__(self, handle: Handle) -> None:
         super().__init__(f"{handle.ref} is not loaded")

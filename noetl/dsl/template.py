@@ -16,7 +16,7 @@ from jinja2.environment import Template as JinjaTemplate
 from jinja2.exceptions import TemplateSyntaxError
 
 from noetl.dsl.bounds import MAX_SIZE
-from noetl.dsl.lookup import Load, NotLoaded, ResultList, View, not_loaded, settle
+from noetl.dsl.lookup import Load, NotThere, ResultList, View, not_loaded, settle
 from noetl.dsl.sandbox import RenderContext, sandbox
 from noetl.errors import TemplateError
 from noetl.values import INT_MAX, INT_MIN, Handle, Sealed
@@ -293,7 +293,7 @@ def _run(root: Any, names: Names, load: Load, source: str, chunks: list[str] | N
                 raise TemplateError(f"the text grows beyond {MAX_SIZE} characters")
             if chunks is not None:
                 chunks.append(chunk)
-    except (NotLoaded, TemplateError):
+    except (NotThere, TemplateError):
         raise
     except JinjaError as error:
         raise TemplateError(f"{error.message or error}: in {_short(source)}") from error

@@ -14,16 +14,21 @@ from msgspec import Struct
 from noetl.clock import Clock
 from noetl.dsl.lookup import settle
 from noetl.dsl.playbook import Output
+from noetl.dsl.sandbox import Function
 from noetl.dsl.template import Renderable, compile_text
 from noetl.engine.binding import Bound, CallNames, bound, check_expected, check_returned, to_input
 from noetl.engine.cache import Hold, ValueCache
-from noetl.engine.credentials import Credentials
+from noetl.engine.credentials import Access, Credentials
 from noetl.engine.failure import Error, failure, unrendered
+from noetl.engine.fetched import Fetched
+from noetl.engine.keychain import SECRET_NAMES, OpenKeychain
 from noetl.engine.order import Order
+from noetl.engine.session import Session
 from noetl.errors import LogUnavailable, NotFound, TemplateError, ToolError, ToolTimeout
 from noetl.settings import Settings
 from noetl.tools.tool import Resources, StartChild, Tool, ToolContext, find
 from noetl.values import Handle, encode, handle_of, to_plain
+from noetl.vault.credential import Use, domain_of
 from noetl.vault.secrets import Secrets
 
 _READS_ARTIFACTS: Final = frozenset({"python"})
@@ -57,6 +62,7 @@ class Caller:
         resources: Resources,
         cache: ValueCache,
         credentials: Credentials,
+        fetched: Fetched,
         secrets: Secrets,
         settings: Settings,
         clock: Clock,
@@ -67,6 +73,7 @@ class Caller:
         self._resources = resources
         self._cache = cache
         self._credentials = credentials
+        self._fetched = fetched
         self._secrets = secrets
         self._settings = settings
         self._base_dirs = base_dirs
@@ -93,8 +100,9 @@ class Caller:
     async def _call(self, order: Order, hold: Hold) -> Outcome:
         task = order.program.task
         tool = find(task.kind)
-        render = _renderer(hold)
-        given: Bound = await hold.run(lambda: bound(order, render))
+        session = self._session(order, hold)
+        order, render = session.opened(order), _renderer(hold)
+        given: Bound = await session.run(lambda: bound(order, render))
         args, names, fields = given.args, given.names, dict(given.fields)
         check_expected(order, args)
         auth = fields.pop("auth", None)
@@ -106,13 +114,14 @@ class Caller:
             args=await hold.plain(settle(args), keep_artifacts=keep),
             names=await self._wanted(order, names, hold),
             iterator=order.iterator,
-            credentials=await self._credentials.open_all(settle(auth)),
+            credentials=await session.credentials(settle(auth)),
+            hosts=session.hosts,
             env=order.env,
             log=lambda stream, line: self._log(order, stream, line),
             base_dirs=self._base_dirs(order),
             timeout_s=given.timeout_s,
             memory_bytes=None if given.memory_bytes is None else int(given.memory_bytes),
-            render=lambda text: _render_text(text, names, hold),
+            render=lambda text: _render_text(text, names, session, hold),
             sensitive=self._secrets.known,
         )
         wanted, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)
@@ -121,12 +130,17 @@ class Caller:
         answer = await _run(tool, wanted, ctx, task.label)
         return answer if isinstance(answer, StartChild) else await self._done(order, answer, hold)
 
+    def _session(self, order: Order, hold: Hold) -> Session:
+        use = Use(order.call.execution_id, order.call.step, domain_of(order.path))
+        ctx = ToolContext(call=order.call, resources=self._resources, clock=self.clock)
+        return Session(order, hold, Access(self._credentials, use, ctx), self._fetched)
+
     async def _wanted(self, order: Order, names: CallNames, hold: Hold) -> Mapping[str, Any]:
         """What the tool itself asked for, raw."""
         if order.wants is None:
             found = {name: settle(value) for name, value in order.context.items()}
         else:
-            found = {name: settle(names[name]) for name in order.wants if name in names}
+            found = {name: settle(names[name]) for name in order.wants if name in names and not _is_secret(name, names)}
         plain: dict[str, Any] = await hold.plain(found, keep_artifacts=order.program.task.kind in _READS_ARTIFACTS)
         return plain
 
@@ -190,9 +204,14 @@ def _renderer(hold: Hold) -> Callable[[str, Renderable, CallNames], Any]:
     return render
 
 
-async def _render_text(text: str, names: CallNames, hold: Hold) -> str:
+def _is_secret(name: str, names: CallNames) -> bool:
+    """Whether a name that code reads is ours for secrets, and no argument: code gets secrets as arguments only."""
+    return name in SECRET_NAMES and isinstance(names[name], (OpenKeychain, Function))
+
+
+async def _render_text(text: str, names: CallNames, session: Session, hold: Hold) -> str:
     """A text that the tool has fetched, rendered like a field."""
-    rendered = await hold.run(lambda: compile_text(text).render(names, hold.load))
+    rendered = await session.run(lambda: compile_text(text).render(names, hold.load))
     return rendered if isinstance(rendered, str) else str(rendered)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from noetl.dsl.lookup import MISSING, SELF_NAMES, Load, Results, View, see, settle
 from noetl.engine.state import Outcome
-from noetl.errors import TemplateUnsupported
 
 
 class Envelope(View):
@@ -57,21 +56,6 @@ class Envelope(View):
 
     def plain(self) -> Any:
         return {key: settle(value) for key, value in self.mapping().items()}
-
-
-class Keychain(View):
-    """Declared credentials. Reading one says that it can't be had, so that no call goes out with an empty secret."""
-
-    __slots__ = ()
-
-    def look(self, key: Any) -> NoReturn:
-        raise TemplateUnsupported(f"keychain.{key}: declared credentials can't be read in this version; name a credential in 'auth'")
-
-    def mapping(self) -> NoReturn:
-        self.look("*")
-
-    def plain(self) -> NoReturn:
-        self.look("*")
 
 
 class LabelledResult(View):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noetl.engine.state import Frame
-from noetl.errors import TemplateError, TemplateUnsupported
+from noetl.errors import TemplateError
 
 Error = dict[str, Any]
 
@@ -21,7 +21,7 @@ def template_failure(error: TemplateError, step: str) -> Error:
 
 def unrendered(error: TemplateError) -> Error:
     message = error.message if error.path is None else f"{error.path}: {error.message}"
-    return failure("unsupported" if isinstance(error, TemplateUnsupported) else "template", message, field=error.path)
+    return failure("template", message, field=error.path)
 
 
 def located(error: Error, step: str, frame: Frame) -> Error:

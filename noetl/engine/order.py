@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from noetl.dsl.lookup import MISSING, Load
-from noetl.dsl.playbook import Output, Sink
+from noetl.dsl.playbook import Keychain, Output, Sink
 from noetl.engine.program import ExtraNames, Program, StepProgram, TaskProgram
 from noetl.engine.scope import Scope
 from noetl.engine.state import Frame, Run, State
@@ -39,10 +39,15 @@ class Order(Struct, frozen=True):
     env: dict[str, Any]
     net: str
     """Hash of the net that the task belongs to."""
+    path: str
+    """Catalog path of the playbook."""
     depth: int
     max_depth: int
     is_sink: bool = False
     context: dict[str, Any] = {}
+    keychain: tuple[Keychain, ...] = ()
+    shared: dict[str, Any] = {}
+    """Values of the names that the keychain's entries read: those that are the same for every step."""
 
 
 def build(program: Program, state: State, run: Run, frame: Frame, load: Load, now: dt.datetime, extra_names: ExtraNames) -> Order:
@@ -77,11 +82,21 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
         priority=program.playbook.priority if step.step.priority is None else step.step.priority,
         env=state.env,
         net=state.net,
+        path=state.path,
         max_depth=program.playbook.limits.max_depth,
         depth=0 if state.parent is None else state.parent.depth,
         is_sink=frame.sink is not None,
         context=_everything(scope, step, run) if wants is None else {},
+        keychain=program.playbook.keychain,
+        shared=_shared(program, state, load, now),
     )
+
+
+def _shared(program: Program, state: State, load: Load, now: dt.datetime) -> dict[str, Any]:
+    if not program.keychain_reads:
+        return {}
+    scope = Scope(program, state, load, now)
+    return {name: found for name in program.keychain_reads if (found := scope.get(name, MISSING)) is not MISSING}
 
 
 def _task(step: StepProgram, frame: Frame) -> TaskProgram:

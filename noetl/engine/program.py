@@ -195,6 +195,11 @@ class Program:
         return masks
 
     @functools.cached_property
+    def keychain_reads(self) -> frozenset[str]:
+        """Names that the entries of the keychain use."""
+        return names([entry.fields for entry in self.playbook.keychain])
+
+    @functools.cached_property
     def kinds(self) -> frozenset[str]:
         """Tool kinds that the playbook may call."""
         kinds = {task.kind for step in self.playbook.steps for task in step.tasks}

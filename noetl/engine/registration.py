@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import re
 from collections.abc import Mapping
@@ -77,7 +76,7 @@ def source_of(wanted: Registration) -> str:
         return wanted.content
     try:
         return base64.b64decode(wanted.content_base64 or "", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of base64 and of UTF-8
         raise BadRequest(f"'content_base64' is no base64 of UTF-8 text: {error}") from error
 
 
@@ -88,11 +87,6 @@ def catalog_path(text: str) -> str:
     if len(path) > _MAX_PATH or any(part in ("", ".", "..") or not _PART.fullmatch(part) or part != part.strip() for part in parts):
         raise BadRequest(f"'{text[:80]}' is no catalog path: names of letters, digits and ._-+@~ between single slashes, such as risk/score")
     return path
-
-
-def domain_of(path: str) -> str:
-    """The first part of a catalog path."""
-    return path.partition("/")[0]
 
 
 def _placed(playbook: Playbook, path: str | None, files: Mapping[str, str]) -> Playbook:

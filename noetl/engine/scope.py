@@ -16,11 +16,11 @@ from noetl.dsl.check.names import ENGINE_NAMES
 from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
 from noetl.dsl.template import Renderable
-from noetl.engine.envelope import Envelope, Keychain, LabelledResult
+from noetl.engine.envelope import Envelope, LabelledResult
 from noetl.engine.evolve import failed_result, patched
+from noetl.engine.keychain import ClosedKeychain, closed_token
 from noetl.engine.program import Program
 from noetl.engine.state import Frame, Outcome, Run, State
-from noetl.errors import TemplateUnsupported
 from noetl.events import Patch
 
 Names = Mapping[str, Any]
@@ -268,10 +268,10 @@ class Scope(Mapping[str, Any]):
         return Results(self._state.results, self._load)
 
     def _keychain(self) -> Any:
-        return Keychain(self._load)
+        return ClosedKeychain(self._load)
 
     def _token_function(self) -> Any:
-        return Function("token", _no_tokens)
+        return Function("token", closed_token)
 
     def _spec_view(self) -> Any:
         return self._state.spec
@@ -319,7 +319,3 @@ class Scope(Mapping[str, Any]):
     }
     _LEVELS: ClassVar[tuple[Callable[[Scope, str], Any], ...]] = (_in_locals, _in_loop, _in_args, _in_engine, _in_results, _in_workload, _in_spec)
     """In the order in which names are looked up."""
-
-
-def _no_tokens(*_: Any) -> Any:
-    raise TemplateUnsupported("token() is not built in this version; name a credential in 'auth'")

@@ -47,6 +47,14 @@ class Conflict(NotAllowed):
     """An idempotency key was used before, for something else."""
 
 
+class OutOfDomain(NotAllowed):
+    """The caller may not put anything there."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class Service:
     """`by` is who asks; `domains` are those that he may see, None for all. What is not in them is not there for him."""
 
@@ -64,6 +72,8 @@ class Service:
 
     async def register(self, wanted: Registration) -> Registered:
         checked = await self._engine.resources.run_blocking(lambda: check(wanted, by=self._by, at=self._engine.clock.now()))
+        if not self._sees(checked.version.path):
+            raise OutOfDomain(f"'{checked.version.path}' is not in the caller's domains", checked.version.path)
         version, is_new = await self._engine.store.catalog.register(checked.version, checked.entry)
         return Registered(
             path=version.path, version=version.version, hash=version.hash, new=is_new, warnings=tuple(map(problem_view, checked.warnings))

@@ -22,7 +22,7 @@ from noetl.node.profile import Profile
 from noetl.probe import Probe
 from noetl.settings import Settings
 from noetl.tools.tool import Resources
-from noetl.vault.key import read_or_make_key
+from noetl.vault.keyring import KeyRing, open_keys
 from noetl.vault.secrets import Secrets
 from noetl.vault.vaults.file import FileVault, read_credentials
 
@@ -91,7 +91,8 @@ async def running_node(
         resources = Resources(settings, place.directory / "run", place.directory / "artifacts")
         try:
             await _start_early(resources, kinds)
-            parts = _parts(profile, settings, place, vault, resources, environment, clock or SystemClock(), serve)
+            keys = await open_keys(settings.vault, None if place.file is None else place.directory, environment)
+            parts = _parts(profile, settings, place, vault, keys, resources, environment, clock or SystemClock(), serve)
             async with _running(parts, home, title) as node:
                 yield node
         finally:
@@ -111,6 +112,7 @@ def _parts(
     settings: Settings,
     place: Place,
     vault: FileVault,
+    keys: KeyRing,
     resources: Resources,
     environment: Mapping[str, str],
     clock: Clock,
@@ -126,7 +128,8 @@ def _parts(
         directory=place.directory,
         store_file=place.file,
         vault=vault,
-        secrets=Secrets(lambda: secrets.token_bytes(32) if place.file is None else read_or_make_key(place.directory / "vault.key")),
+        keys=keys,
+        secrets=Secrets(keys),
         resources=resources,
         clock=clock,
         probe=Probe(),

@@ -24,7 +24,8 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV", "NOETL_URL", "NOETL_TOKEN"})
-_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api")
+_LISTS: Final = frozenset({"NOETL_ENV_ALLOW", "NOETL_API_ORIGINS", "NOETL_VAULT_ENV_ALLOW"})
+_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api", "vault")
 
 
 class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +104,7 @@ def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
 
 def _value(variable: str, text: str) -> Any:
     """A variable's text as the settings' data: lists are separated as in PATH (NOETL_PLAYBOOK_PATH) or by commas."""
-    separator = {"NOETL_PLAYBOOK_PATH": os.pathsep, "NOETL_ENV_ALLOW": ",", "NOETL_API_ORIGINS": ","}.get(variable)
+    separator = os.pathsep if variable == "NOETL_PLAYBOOK_PATH" else "," if variable in _LISTS else None
     return text if separator is None else [part.strip() for part in text.split(separator) if part.strip()]
 
 

@@ -88,10 +88,11 @@ async def pool_views(parts: Parts, runtime: Runtime) -> list[PoolView]:
 def _deps(parts: Parts) -> Deps:
     from noetl.api.deps import Deps  # noqa: PLC0415  as above
 
-    serving, engine, store = parts.serving, parts.engine, parts.store
+    serving, engine, store, sealed = parts.serving, parts.engine, parts.store, parts.sealed
     assert serving is not None
     assert engine is not None
     assert store is not None
+    assert sealed is not None
     runtime = serving.runtime
     assert runtime is not None
     return Deps(
@@ -105,5 +106,6 @@ def _deps(parts: Parts) -> Deps:
         pools=lambda: pool_views(parts, runtime),
         look=lambda wanted: Observer(runtime, parts.secrets.scrub).look(wanted),
         artifacts=store.artifacts_dir,
+        credentials=sealed,
         doorkeeper=Doorkeeper(store.tokens, parts.clock.now) if serving.asks_who else None,
     )

@@ -15,6 +15,7 @@ from noetl.engine.cache import ValueCache
 from noetl.engine.call import Caller
 from noetl.engine.credentials import Credentials
 from noetl.engine.engine import Engine
+from noetl.engine.fetched import Fetched
 from noetl.engine.library import Library
 from noetl.engine.pool import LocalPools, Pool
 from noetl.engine.shard import Shard
@@ -32,14 +33,18 @@ from noetl.store.store import Store
 from noetl.supervisors.spec import Backoff, ChildSpec, SupervisorSpec
 from noetl.tools.tool import Resources
 from noetl.vault.credential import Vault
+from noetl.vault.keyring import KeyRing
 from noetl.vault.secrets import Secrets
+from noetl.vault.vaults.layered import LayeredVault
+from noetl.vault.vaults.sealed import SealedVault
 
 
 @dataclass(slots=True)
 class Parts:
     """What the branches of one node hand to those that start after them.
 
-    `store_file` None: the store is in memory. `resources` may have been made before.
+    `store_file` None: the store is in memory. `vault` holds what the operator gives this process; `sealed`, the credentials in the store, is asked
+    after it. `resources` may have been made before.
     """
 
     owner: Owner
@@ -48,6 +53,7 @@ class Parts:
     directory: Path
     store_file: Path | None
     vault: Vault
+    keys: KeyRing
     secrets: Secrets
     clock: Clock
     probe: Probe
@@ -55,6 +61,7 @@ class Parts:
     environment: Mapping[str, str]
     resources: Resources | None = None
     store: Store | None = None
+    sealed: SealedVault | None = None
     lease: ShardLease | None = None
     engine: Engine | None = None
     run_log: RunLog | None = None
@@ -113,6 +120,11 @@ class StoreKeeper(AsyncActor[Any]):
             await store.close()
 
 
+async def _no_secrets(clock: Clock, _: Resources) -> Fetched:
+    """What executions will have fetched: let go of when they end."""
+    return Fetched(clock)
+
+
 class Toolbox(AsyncActor[Any]):
     """Owns what tools share: sessions, pools of connections, processes; and puts the engine together."""
 
@@ -134,10 +146,12 @@ class Toolbox(AsyncActor[Any]):
             folder = library.folder_of(net)
             return tuple(dict.fromkeys(path for path in (Path.cwd(), folder, *library.roots) if path is not None))
 
+        parts.sealed = SealedVault(store.credentials, parts.keys, parts.clock)
         caller = Caller(
             resources=resources,
             cache=cache,
-            credentials=Credentials(parts.vault, parts.secrets),
+            credentials=Credentials(LayeredVault(parts.vault, parts.sealed), parts.secrets, parts.environment, parts.settings.vault.env_allow),
+            fetched=await resources.get("fetched", partial(_no_secrets, parts.clock)),
             secrets=parts.secrets,
             settings=parts.settings,
             clock=parts.clock,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from noetl.store.access import Audit, Requests, Tokens
 from noetl.store.catalog import Catalog
+from noetl.store.credentials import Credentials
 from noetl.store.lease import Shards
 from noetl.store.log import Log, Snapshots
 from noetl.store.projection import Executions, Inbox
@@ -26,6 +27,7 @@ class Store:
     requests: Requests
     tokens: Tokens
     audit: Audit
+    credentials: Credentials
     directory: Path
     close: Callable[[], Awaitable[None]]
     """Commit what was handed over, then let go of everything."""

@@ -23,7 +23,7 @@ from noetl.tools.http_reply import Reply, as_text, failure, joined, result
 from noetl.tools.http_request import DEFAULT_TIMEOUT_S, Input, Request, Timeout, request_of
 from noetl.tools.tool import Resources, ToolContext
 
-__all__ = ["NAME", "Input", "get_text", "open_session", "run"]
+__all__ = ["NAME", "Input", "ask", "get_text", "open_session", "run"]
 
 NAME = "http"
 
@@ -93,6 +93,15 @@ def _outcome(request: Request, reply: Reply, now: dt.datetime) -> dict[str, Any]
     if reply.status >= 400:
         raise failure(str(request), reply, now)
     return result(reply)
+
+
+async def ask(given: Input, ctx: ToolContext) -> Any:
+    """The body of a successful answer, for the engine itself. Without an idempotency key: each call is a new one. Raises as `run` does."""
+    request = request_of(given, None, None)
+    reply = await _call(request, ctx)
+    if reply.status >= 300:
+        raise failure(str(request), reply, ctx.clock.now())
+    return result(reply)["data"]
 
 
 async def get_text(url: str, headers: Mapping[str, Any] | None, timeout: float | None, ctx: ToolContext) -> str:  # noqa: ASYNC109  the tool's own field

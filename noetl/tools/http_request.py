@@ -70,7 +70,7 @@ class Request(Struct, frozen=True):
     __repr__ = __str__
 
 
-def request_of(given: Input, credential: Credential | None, call_id: str) -> Request:
+def request_of(given: Input, credential: Credential | None, call_id: str | None) -> Request:
     """Raises ToolRefused when the call can't be made as written."""
     method = given.method.strip().upper()
     if not _TOKEN.fullmatch(method):
@@ -81,7 +81,7 @@ def request_of(given: Input, credential: Credential | None, call_id: str) -> Req
     defaults = {"User-Agent": f"noetl/{__version__}"}
     if content_type is not None:
         defaults["Content-Type"] = content_type
-    if method in _CHANGING:
+    if method in _CHANGING and call_id is not None:
         defaults["Idempotency-Key"] = call_id
     url = _url(given.url, given.params)
     if url.user is not None and "authorization" in names:
@@ -202,11 +202,6 @@ def proof_of(credential: Credential) -> tuple[str, str]:
         case "bearer":
             return "Authorization", f"Bearer {_field(credential, 'token', 'access_token')}"
         case "oauth2":
-            if not (data.get("access_token") or data.get("token")):
-                raise ToolRefused(
-                    f"credential '{credential.name}' has no access_token: declare it in 'keychain', which fetches one, and put it in a header",
-                    kind="unsupported",
-                )
             return "Authorization", f"Bearer {_field(credential, 'access_token', 'token')}"
         case "basic":
             login = f"{_field(credential, 'username', 'user')}:{data.get('password') or ''}"

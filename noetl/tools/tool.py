@@ -164,6 +164,7 @@ class ToolContext:
         "clock",
         "credentials",
         "env",
+        "hosts",
         "iterator",
         "log",
         "memory_bytes",
@@ -184,6 +185,7 @@ class ToolContext:
         names: Mapping[str, Any] | None = None,
         iterator: str | None = None,
         credentials: Mapping[str, Credential] | None = None,
+        hosts: tuple[tuple[str, ...], ...] = (),
         env: Mapping[str, str] | None = None,
         log: Callable[[str, str], None] = lambda stream, text: None,
         render: Callable[[str], Awaitable[str]] = _as_it_is,
@@ -203,6 +205,8 @@ class ToolContext:
         """Name of the loop's variable; its value is in `names`."""
         self.credentials = credentials or {}
         """What `auth` names: alias -> credential; the only one has the alias ''."""
+        self.hosts = hosts
+        """For each secret of the call that is for some hosts only: which. Nothing of the call may go to another one by HTTP."""
         self.env = env or {}
         """The environment variables that the author's code may see."""
         self.log = log

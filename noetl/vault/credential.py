@@ -20,22 +20,54 @@ OPEN_FIELDS: Final = frozenset(
 
 
 class CredentialRecord(Struct, frozen=True):
-    """A credential as it is stored. Never printed."""
+    """An opened credential. Never printed. `hosts`: the only ones to which http may send it, all when empty. `version` 0: its vault counts none."""
 
     name: str
     kind: str
     data: dict[str, Any]
+    hosts: tuple[str, ...] = ()
+    version: int = 0
 
     def __repr__(self) -> str:
         return f"<credential {self.name} ({self.kind})>"
 
 
+class Use(Struct, frozen=True):
+    """Who opens a credential: a step of an execution, whose playbook belongs to a domain."""
+
+    execution_id: int
+    step: str
+    domain: str
+
+
+def domain_of(path: str) -> str:
+    """The domain that a playbook belongs to: the first part of its catalog path."""
+    return path.strip("/").partition("/")[0]
+
+
 class Vault(Protocol):
     """Where credentials are looked up by name."""
 
-    async def open(self, name: str) -> CredentialRecord | None:
-        """The credential, or None when there is none of that name."""
+    async def open(self, name: str, use: Use) -> CredentialRecord | None:
+        """The credential, or None when there is none of that name.
+
+        Raises:
+            NotAllowed: it is not for this use.
+            CredentialUnreadable: it is there and can't be opened.
+        """
         ...
+
+    async def renew(self, record: CredentialRecord, changes: Mapping[str, Any]) -> bool:
+        """Keep what the use of a credential has changed in it, such as a refresh token that was exchanged; a field that becomes None goes.
+
+        False: it is not in this vault, or somebody has stored another version of it meanwhile, which stays.
+        """
+        ...
+
+
+def renewed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a credential after `Vault.renew`."""
+    return {name: value for name, value in {**data, **changes}.items() if not (name in changes and value is None)}
 
 
 def secrets_of(record: CredentialRecord) -> Iterator[str]:

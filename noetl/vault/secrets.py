@@ -10,7 +10,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -18,24 +18,26 @@ import msgspec
 
 from noetl.errors import LogCorrupt, LogUnavailable, ToolRefused
 from noetl.values import SEALED_CODE, Sealed, pack_leaf, unpack_leaf
+from noetl.vault.keyring import ID_BYTES, Key, KeyRing
 
 MASK: Final = "***"
 NO_CIPHER: Final = "a secret can't be kept safe without the package 'cryptography': pip install 'noetl[sealed]'"
 LEAST_CHARS: Final = 6
 """Shorter secrets would mask half of what people write."""
 _NONCE_BYTES: Final = 12
+_MARK: Final = b"noetl\1"
+"""How a sealed value begins: then follows the id of the key."""
 _IN_HTML: Final = {"&": "amp|#38|#x26", "<": "lt|#60|#x3[cC]", ">": "gt|#62|#x3[eE]", '"': "quot|#34|#x22", "'": "apos|#39|#x27"}
 
 
 class Secrets:
-    """One per node. `key` gives the 32 bytes that seal; it is asked for when something is sealed or opened for the first time."""
+    """One per node. The keys are asked for when something is sealed or opened for the first time."""
 
-    def __init__(self, key: Callable[[], bytes]) -> None:
-        self._key = key
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
         self._known: dict[str, re.Pattern[str]] = {}
         self._text: re.Pattern[str] | None = None
         self._bytes: re.Pattern[bytes] | None = None
-        self._cipher: Any = None
 
     def learn(self, values: Iterable[str]) -> None:
         """Remember secrets from now on. Raises `ToolRefused` when they could not be sealed here."""
@@ -93,13 +95,9 @@ class Secrets:
 
     def open(self, sealed: Sealed) -> Any:
         """Raises `LogCorrupt` when it was sealed with another key, or changed."""
-        aead = self._aead()
-        from cryptography.exceptions import InvalidTag  # noqa: PLC0415  slow to import, and rarely needed
-
-        try:
-            packed = aead.decrypt(sealed.cipher[:_NONCE_BYTES], sealed.cipher[_NONCE_BYTES:], None)
-        except (InvalidTag, ValueError):
-            raise LogCorrupt("a sealed value can't be opened: the vault's key is not the one that it was sealed with") from None
+        packed = _opened(sealed.cipher, self._keys)
+        if packed is None:
+            raise LogCorrupt("a sealed value can't be opened: the vault's key is not the one that it was sealed with")
         value, secrets = msgspec.msgpack.decode(packed, ext_hook=unpack_leaf)
         self.learn(secrets)
         return value
@@ -111,16 +109,36 @@ class Secrets:
         clear = value if isinstance(value, str) else json.dumps(value, default=str)
         inside = [secret for secret, pattern in self._known.items() if pattern.search(clear)]
         packed = msgspec.msgpack.encode((value, inside), enc_hook=pack_leaf)
-        return Sealed(text, nonce + self._aead().encrypt(nonce, packed, None))
+        key = self._keys.current()
+        return Sealed(text, _MARK + bytes.fromhex(key.id) + nonce + _cipher(key).encrypt(nonce, packed, None))
 
-    def _aead(self) -> Any:
-        if self._cipher is None:
-            try:
-                from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: PLC0415  as above
-            except ModuleNotFoundError:
-                raise LogUnavailable(NO_CIPHER) from None
-            self._cipher = ChaCha20Poly1305(self._key())
-        return self._cipher
+
+def _opened(sealed: bytes, keys: KeyRing) -> bytes | None:
+    """None when none of the keys opens it."""
+    start = len(_MARK) + ID_BYTES
+    if sealed.startswith(_MARK):
+        key = keys.find(sealed[len(_MARK) : start].hex())
+        return None if key is None else _decrypted(sealed[start:], key)
+    tried = (_decrypted(sealed, key) for key in keys.all())  # sealed by a version that did not say by which key
+    return next((packed for packed in tried if packed is not None), None)
+
+
+def _decrypted(sealed: bytes, key: Key) -> bytes | None:
+    cipher = _cipher(key)
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415  slow to import, and rarely needed
+
+    try:
+        return bytes(cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None))
+    except (InvalidTag, ValueError):
+        return None
+
+
+def _cipher(key: Key) -> Any:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305  # noqa: PLC0415  as above
+    except ModuleNotFoundError:
+        raise LogUnavailable(NO_CIPHER) from None
+    return ChaCha20Poly1305(key.secret)
 
 
 def pattern_of(secret: str) -> str:

@@ -191,7 +191,7 @@ def test_a_large_value_with_a_secret_lies_nowhere_in_clear(place: Path) -> None:
 def test_an_unknown_credential_is_named_and_no_other(place: Path) -> None:
     write(place, "- {step: start, tool: {kind: http, url: 'http://localhost:1', auth: apii}}")
     run = noetl("run", "test.yaml", cwd=place, env=ENV)
-    assert "there is no credential 'apii': add it to the file that NOETL_CREDENTIALS names" in run.stdout
+    assert "there is no credential 'apii': add it to the vault, or to the file that NOETL_CREDENTIALS names" in run.stdout
     assert in_clear(run.stdout + run.stderr) == []
 
 

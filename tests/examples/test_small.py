@@ -95,7 +95,7 @@ def test_create_table_makes_the_table_and_adds_nobody_twice(place: Place, login:
 def test_create_table_without_credentials_says_what_to_do(place: Place) -> None:
     shown = place.noetl("run", "examples/postgres/create_table.yaml")
     assert shown.returncode == 1
-    assert "there is no credential 'pg_local': add it to the file that NOETL_CREDENTIALS names" in shown.stdout
+    assert "there is no credential 'pg_local': add it to the vault, or to the file that NOETL_CREDENTIALS names" in shown.stdout
 
 
 def test_the_example_of_credentials_can_be_read() -> None:

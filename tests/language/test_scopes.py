@@ -254,10 +254,12 @@ def test_a_step_called_like_a_workload_key_hides_it_only_after_it_has_run() -> N
 
 @pytest.mark.parametrize("secret", ["keychain.api.token", "token('api')", "keychain['api']"])
 @pytest.mark.parametrize(
-    "place", ["tool: {kind: noop, result: 'Bearer {{ SECRET }}'}", "tool: {kind: noop}, set: {ctx.x: '{{ SECRET }}'}"], ids=["a field", "a set"]
+    "place",
+    ["set: {ctx.x: '{{ SECRET }}'}", "args: {x: '{{ SECRET }}'}", "next: {arcs: [{step: b, args: {x: '{{ SECRET }}'}}]}"],
+    ids=["set", "args", "arc"],
 )
-def test_a_declared_credential_or_a_token_is_unsupported_and_never_empty(secret: str, place: str) -> None:
-    step = "- {step: start, " + place.replace("'", '"').replace("SECRET", secret) + "}"
+def test_a_secret_that_is_read_outside_of_a_task_is_an_error_and_never_empty(secret: str, place: str) -> None:
+    step = "- {step: start, tool: {kind: noop}, " + place.replace("'", '"').replace("SECRET", secret) + "}\n- {step: b}"
     error = error_of(play(step, head="keychain: [{name: api, kind: bearer, token: x}]"))
-    assert error["kind"] == "unsupported"
-    assert "name a credential in 'auth'" in error["message"]
+    assert error["kind"] == "template"
+    assert "can be read in the fields and args of a task only" in error["message"]

@@ -17,6 +17,7 @@ from noetl.node.tree import Parts, tree
 from noetl.probe import ActorStarted, Happening, Probe, SupervisorGaveUp
 from noetl.settings import Settings
 from noetl.supervisors.spec import SupervisorSpec
+from noetl.vault.keyring import GivenKeys
 from noetl.vault.secrets import Secrets
 from noetl.vault.vaults.file import FileVault
 
@@ -32,7 +33,8 @@ def parts(profile: Profile, folder: Path) -> Parts:
         directory=folder,
         store_file=folder / "noetl.db",
         vault=FileVault({}),
-        secrets=Secrets(lambda: b""),
+        keys=GivenKeys(bytes(32)),
+        secrets=Secrets(GivenKeys(b"")),
         clock=clock,
         probe=Probe(),
         ids=ExecutionIds(clock),

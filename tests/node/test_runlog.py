@@ -9,6 +9,7 @@ from typing import Any
 from noetl.clock import SystemClock
 from noetl.node.runlog import LineLogged, LogLost, RunLog, log_file, read_log
 from noetl.probe import Happening, Probe
+from noetl.vault.keyring import GivenKeys
 from noetl.vault.secrets import Secrets
 
 
@@ -22,7 +23,7 @@ class Heard:
         self.log.close()
 
     def __init__(self, directory: Path | None) -> None:
-        self.secrets = Secrets(lambda: b"k" * 32)
+        self.secrets = Secrets(GivenKeys(b"k" * 32))
         self.happenings: list[Happening] = []
         probe = Probe()
         probe.subscribe(self.happenings.append)

@@ -35,6 +35,7 @@ from noetl.supervisors.static import start_tree, which_children
 from noetl.testing.simulation import Simulation
 from noetl.tools.tool import Resources
 from noetl.values import unpack_leaf
+from noetl.vault.keyring import GivenKeys
 from noetl.vault.secrets import Secrets
 from noetl.vault.vaults.file import FileVault
 
@@ -134,7 +135,8 @@ async def simulated_node(simulation: Simulation, tool: Tool, monkeypatch: Any) -
         directory=directory,
         store_file=None,
         vault=FileVault({}),
-        secrets=Secrets(lambda: bytes(32)),
+        keys=GivenKeys(bytes(32)),
+        secrets=Secrets(GivenKeys(bytes(32))),
         clock=simulation.clock,
         probe=simulation.runtime.probe,
         ids=ExecutionIds(simulation.clock, simulation.random),

@@ -617,7 +617,7 @@ async def test_a_login_in_the_address_is_sent_and_not_shown(run: Run, server: Se
 @pytest.mark.parametrize(
     ("credential", "kind", "message"),
     [
-        (Credential("c", "oauth2", {"token_url": "x", "client_id": "y", "client_secret": "s3cret"}), "unsupported", "no access_token"),
+        (Credential("c", "oauth2", {"token_url": "x", "client_id": "y", "client_secret": "s3cret"}), "config", "has no 'access_token'"),
         (Credential("c", "postgres", {"password": "s3cret"}), "config", "of kind 'postgres': only bearer"),
         (Credential("c", "bearer", {"tokn": "s3cret"}), "config", "has no 'token'"),
         (Credential("c", "bearer", {"token": "s3cret\n"}), "config", "line break"),

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from noetl.errors import SettingsError
-from noetl.vault.credential import CredentialRecord, secrets_of
+from noetl.vault.credential import CredentialRecord, Use, secrets_of
 from noetl.vault.key import read_or_make_key
 from noetl.vault.vaults.file import FileVault, read_credentials
+
+USE = Use(1, "start", "shop")
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,8 @@ def written(folder: Path, content: str | bytes) -> Path:
 async def test_credentials_are_found_by_name(tmp_path: Path) -> None:
     entries = [{"name": "api", "type": "bearer", "data": {"token": "t"}}, {"name": "db", "type": "postgres", "data": {}, "description": "kept apart"}]
     vault = FileVault(read_credentials(written(tmp_path, json.dumps(entries))))
-    assert await vault.open("api") == CredentialRecord("api", "bearer", {"token": "t"})
-    assert await vault.open("none") is None
+    assert await vault.open("api", USE) == CredentialRecord("api", "bearer", {"token": "t"})
+    assert await vault.open("none", USE) is None
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from noetl.errors import LogCorrupt, ToolRefused
 from noetl.values import Sealed, encode, handle_of, pack_leaf
 from noetl.vault import secrets as secrets_module
+from noetl.vault.keyring import GivenKeys, Key
 from noetl.vault.secrets import LEAST_CHARS, MASK, Secrets
 
 KEY = b"k" * 32
@@ -28,7 +29,7 @@ AROUND = st.text("abc xyz-/:=", max_size=8)
 
 
 def knowing(*secrets: str, key: bytes = KEY) -> Secrets:
-    made = Secrets(lambda: key)
+    made = Secrets(GivenKeys(key))
     made.learn(secrets)
     return made
 
@@ -119,7 +120,7 @@ def test_what_is_sealed_holds_no_secret_and_opens_to_what_it_was(value: Any) -> 
     secrets = knowing("hunter22", "s3cr3t-7")
     encoded = msgspec.msgpack.encode(secrets.seal(value), enc_hook=pack_leaf)
     assert not secrets.found_in(encoded)
-    other = Secrets(lambda: KEY)
+    other = Secrets(GivenKeys(KEY))
     assert msgspec.msgpack.decode(encoded, ext_hook=other.open_leaf) == value
 
 
@@ -152,7 +153,7 @@ def test_a_mapping_with_a_secret_in_a_key_is_sealed_as_a_whole_and_still_names_i
 def test_who_opens_a_sealed_value_knows_its_secrets_from_then_on() -> None:
     """After a kill and a resume no credential has been opened yet, but what was opened before must not be shown."""
     sealed = knowing("hunter22", "another-one").seal("Bearer hunter22")
-    later = Secrets(lambda: KEY)
+    later = Secrets(GivenKeys(KEY))
     assert later.scrub("hunter22") == "hunter22"
     assert later.open(sealed) == "Bearer hunter22"
     assert later.scrub("hunter22 another-one") == "*** another-one"
@@ -162,7 +163,7 @@ def test_who_opens_a_sealed_value_knows_its_secrets_from_then_on() -> None:
 def test_a_sealed_value_that_was_changed_or_has_another_key_is_not_opened(change: str) -> None:
     sealed = knowing("hunter22").seal("hunter22")
     cipher = {"key": sealed.cipher, "cipher": sealed.cipher[:-1] + bytes([sealed.cipher[-1] ^ 1]), "cut": b"short"}[change]
-    other = Secrets(lambda: randomness.token_bytes(32)) if change == "key" else knowing()
+    other = Secrets(GivenKeys(randomness.token_bytes(32))) if change == "key" else knowing()
     with pytest.raises(LogCorrupt, match="the vault's key is not the one"):
         other.open(Sealed("***", cipher))
 
@@ -173,10 +174,11 @@ def test_equal_values_are_sealed_differently() -> None:
 
 
 def test_the_key_is_not_asked_for_before_there_is_something_to_seal() -> None:
-    def no_key() -> bytes:
-        raise AssertionError
+    class NoKeys(GivenKeys):
+        def current(self) -> Key:
+            raise AssertionError
 
-    secrets = Secrets(no_key)
+    secrets = Secrets(NoKeys())
     secrets.learn(["hunter22"])
     assert secrets.seal({"a": "b"}) == {"a": "b"}
     assert secrets.scrub("hunter22") == MASK

@@ -6,12 +6,10 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
-from noetl.api.problem import Refusal
 from noetl.api.route import Answer, Call, Route
 from noetl.api.routes.audit import note
 from noetl.api.routes.credentials import listed
 from noetl.dsl.kinds import KINDS
-from noetl.dsl.load import load
 from noetl.engine.client import (
     CatalogQuery,
     CredentialList,
@@ -23,7 +21,8 @@ from noetl.engine.client import (
     ToolList,
     VersionNumber,
 )
-from noetl.engine.registration import catalog_path, domain_of, source_of
+from noetl.engine.registration import catalog_path
+from noetl.engine.service import OutOfDomain
 from noetl.tools.tool import BUILT
 
 
@@ -40,22 +39,13 @@ class Which(Struct, frozen=True, kw_only=True):
 
 
 async def register(call: Call) -> Any:
-    wanted: Registration = call.body
-    domain = domain_of(_path_of(wanted))
-    if not call.principal.has_domain(domain):
-        await note(call, "catalog.register", domain, "denied")
-        raise Refusal(403, f"the token is not for the domain '{domain}'")
-    registered = await call.client.register(wanted)
+    try:
+        registered = await call.client.register(call.body)
+    except OutOfDomain as error:
+        await note(call, "catalog.register", error.path, "denied")
+        raise
     await note(call, "catalog.register", f"{registered.path}@{registered.version}", "done")
     return Answer(registered, status=201 if registered.new else 200)
-
-
-def _path_of(wanted: Registration) -> str:
-    """Where it will be, as far as that can be told before it is checked."""
-    if wanted.path is not None:
-        return catalog_path(wanted.path)
-    playbook = load(source_of(wanted)).playbook
-    return "" if playbook is None else catalog_path(playbook.path)
 
 
 async def list_playbooks(call: Call) -> Any:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from noetl.api.problem import Refusal
 from noetl.api.route import Answer, Call, Route
 from noetl.api.routes.audit import note
 from noetl.engine.client import CredentialList, CredentialRequest, CredentialView
+from noetl.vault.kinds import problems_of
+from noetl.vault.vaults.sealed import CredentialInfo
 
 
 async def put(call: Call) -> Any:
     wanted: CredentialRequest = call.body
     _check_domains(call, wanted.domains)
-    found = await _store(call).info(wanted.name)
+    found = await call.deps.credentials.info(wanted.name)
     if found is not None:
         _check_domains(call, found.domains)
-    made = await _store(call).put(
-        wanted.name,
-        wanted.type,
-        wanted.data,
-        domains=wanted.domains,
-        hosts=wanted.hosts,
-        description=wanted.description,
-        by=call.principal.name,
-    )
+    about: dict[str, Any] = {"domains": wanted.domains, "hosts": wanted.hosts, "description": wanted.description, "by": call.principal.name}
+    try:
+        made = await call.deps.credentials.put(wanted.name, wanted.type, wanted.data, **about)
+    except ValueError as error:
+        raise Refusal(400, str(error)) from error
     await note(call, "credential.put", f"{made.name}@{made.version}", "done")
-    return Answer(_view(made), status=201 if found is None else 200)
+    return Answer(_view(made, problems_of(wanted.type, wanted.data)), status=201 if found is None else 200)
 
 
 async def list_all(call: Call) -> Any:
@@ -34,7 +33,7 @@ async def list_all(call: Call) -> Any:
 
 
 async def listed(call: Call) -> CredentialList:
-    return CredentialList(entries=tuple(_view(info) for info in await _store(call).list() if _sees(call, info)))
+    return CredentialList(entries=tuple(_view(info) for info in await call.deps.credentials.list() if _sees(call, info)))
 
 
 async def show(call: Call) -> Any:
@@ -44,25 +43,19 @@ async def show(call: Call) -> Any:
 async def delete(call: Call) -> Any:
     info = await _found(call)
     _check_domains(call, info.domains)
-    await _store(call).delete(info.name, by=call.principal.name)
+    await call.deps.credentials.delete(info.name, by=call.principal.name)
     await note(call, "credential.delete", info.name, "done")
     return Answer(None, status=204)
 
 
-async def _found(call: Call) -> Any:
-    info = await _store(call).info(call.path["name"])
+async def _found(call: Call) -> CredentialInfo:
+    info = await call.deps.credentials.info(call.path["name"])
     if info is None or not _sees(call, info):
         raise Refusal(404, f"there is no credential '{call.path['name']}'")
     return info
 
 
-def _store(call: Call) -> Any:
-    if call.deps.credentials is None:
-        raise Refusal(501, "this node has no vault")
-    return call.deps.credentials
-
-
-def _sees(call: Call, info: Any) -> bool:
+def _sees(call: Call, info: CredentialInfo) -> bool:
     return call.principal.domains is None or any(call.principal.has_domain(domain) for domain in info.domains)
 
 
@@ -72,7 +65,7 @@ def _check_domains(call: Call, domains: tuple[str, ...]) -> None:
         raise Refusal(403, f"the token is for the domains {', '.join(call.principal.domains)}: name only these in 'domains'")
 
 
-def _view(info: Any) -> CredentialView:
+def _view(info: CredentialInfo, warnings: Iterable[str] = ()) -> CredentialView:
     return CredentialView(
         name=info.name,
         type=info.kind,
@@ -84,6 +77,7 @@ def _view(info: Any) -> CredentialView:
         created_at=info.created_at,
         updated_at=info.updated_at,
         updated_by=info.updated_by,
+        warnings=tuple(warnings),
     )
 
 

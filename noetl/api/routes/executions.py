@@ -29,7 +29,6 @@ from noetl.engine.client import (
     RenderRequest,
 )
 from noetl.engine.effects import ENDED
-from noetl.gateway.principal import Principal
 
 SSE: Final = "text/event-stream"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
@@ -160,10 +159,6 @@ async def _send(socket: web.WebSocketResponse, first: EventView | None, found: A
 _EVENTS: Final = "Events: a list; with `Accept: text/event-stream`, or over a WebSocket, live from `Last-Event-ID` or `after` to the end"
 _EXECUTE: Final = "Start an execution. With `wait` the answer comes at its end, as its report"
 _STARTS: Final[dict[int, Any]] = {202: Accepted, 200: ExecutionReport}
-
-
-def allowed_domain(principal: Principal, path: str) -> bool:
-    return principal.has_domain(path.strip("/").partition("/")[0])
 
 
 ROUTES: Final = (

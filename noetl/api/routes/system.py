@@ -8,6 +8,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from noetl import __version__
+from noetl.api.keys import DOCUMENT
 from noetl.api.metrics import exposition
 from noetl.api.route import Answer, Call, Route
 
@@ -34,8 +35,6 @@ async def version(call: Call) -> Any:
 
 
 async def openapi(call: Call) -> Any:
-    from noetl.api.app import DOCUMENT  # noqa: PLC0415  the application lists these routes
-
     return web.Response(body=call.request.app[DOCUMENT], content_type="application/json")
 
 

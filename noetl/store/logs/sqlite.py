@@ -21,6 +21,7 @@ from noetl.store.logs.sqlite_access import SqliteAudit, SqliteRequests, SqliteTo
 from noetl.store.logs.sqlite_append import at_micros, from_micros, to_micros
 from noetl.store.logs.sqlite_catalog import SqliteCatalog
 from noetl.store.logs.sqlite_connection import Connection
+from noetl.store.logs.sqlite_credentials import SqliteCredentials
 from noetl.store.logs.sqlite_database import Database
 from noetl.store.logs.sqlite_writer import AppendJob
 from noetl.store.projection import ALL, ExecutionQuery
@@ -51,6 +52,7 @@ async def open_sqlite(path: Path | None, directory: Path, settings: StoreSetting
         requests=SqliteRequests(database),
         tokens=SqliteTokens(database),
         audit=SqliteAudit(database),
+        credentials=SqliteCredentials(database),
         directory=directory,
         close=database.close,
     )

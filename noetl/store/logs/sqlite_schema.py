@@ -84,6 +84,34 @@ create table catalog (
 );
 """
 
+_CREDENTIALS: Final = """
+create table credentials (
+    name        text    not null,
+    version     integer not null,
+    kind        text    not null,
+    sealed      blob,
+    data_key    blob,
+    key_id      text,
+    fields      text    not null,
+    domains     text    not null,
+    hosts       text    not null,
+    description text    not null,
+    at          integer not null,
+    by          text    not null,
+    primary key (name, version)
+) without rowid;
+
+create table credential_openings (
+    id           integer primary key autoincrement,
+    name         text    not null,
+    version      integer not null,
+    execution_id integer not null,
+    step         text    not null,
+    at           integer not null
+);
+create index credential_openings_by_name on credential_openings (name, id);
+"""
+
 _SERVER: Final = """
 alter table executions add column version integer;
 alter table executions add column labels text not null default '{}';
@@ -135,7 +163,7 @@ create table audit (
 );
 """
 
-MIGRATIONS: Final = (_V1, _SERVER)
+MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 

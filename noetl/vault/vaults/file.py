@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from noetl.errors import SettingsError
-from noetl.vault.credential import CredentialRecord
+from noetl.vault.credential import CredentialRecord, Use, renewed
 
 
 class _Entry(Struct, frozen=True):
@@ -21,10 +21,17 @@ class _Entry(Struct, frozen=True):
 
 class FileVault:
     def __init__(self, records: Mapping[str, CredentialRecord]) -> None:
-        self._records = records
+        self._records = dict(records)
 
-    async def open(self, name: str) -> CredentialRecord | None:
+    async def open(self, name: str, use: Use) -> CredentialRecord | None:
         return self._records.get(name)
+
+    async def renew(self, record: CredentialRecord, changes: Mapping[str, Any]) -> bool:
+        """For this process only: the file is the operator's."""
+        if self._records.get(record.name) != record:
+            return False
+        self._records[record.name] = msgspec.structs.replace(record, data=renewed(record.data, changes))
+        return True
 
 
 def read_credentials(path: Path) -> dict[str, CredentialRecord]:

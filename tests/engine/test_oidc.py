@@ -1,0 +1,57 @@
+"""The code of a login is exchanged at a real OpenID provider, and the refresh token that it gives is used after that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import warnings
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from tests.engine.conftest import Boot
+from tests.engine.playbooks import playbook
+from tests.engine.test_keychain import vault_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+BACK = "http://localhost/back"
+
+
+@pytest.fixture
+def provider() -> Iterator[str]:
+    """Its address."""
+    with warnings.catch_warnings(action="ignore"):  # it warns of parts of its own
+        import oidc_provider_mock
+
+    with oidc_provider_mock.run_server_in_thread() as server:
+        yield f"http://localhost:{server.server_port}"
+
+
+def logged_in(provider: str) -> str:
+    """The code that a browser brings back after a login."""
+    wanted = {"client_id": "me", "redirect_uri": BACK, "response_type": "code", "scope": "openid offline_access", "state": "x"}
+    connection = HTTPConnection(urlsplit(provider).netloc)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("POST", f"/oauth2/authorize?{urlencode(wanted)}", urlencode({"sub": "joe"}), form)
+    location = connection.getresponse().headers["Location"]
+    connection.close()
+    return parse_qs(urlsplit(location).query)["code"][0]
+
+
+async def test_a_login_at_a_provider_gives_tokens_for_good(boot: Boot, provider: str) -> None:
+    bench = await boot()
+    code = await asyncio.to_thread(logged_in, provider)
+    client = {"token_url": f"{provider}/oauth2/token", "client_id": "me", "client_secret": "s3cr3t-of-me", "client_auth": "basic"}
+    await vault_of(bench).put("login", "oauth2", {**client, "code": code, "redirect_uri": BACK})
+    tool = {"kind": "http", "url": f"{provider}/userinfo", "auth": "login"}
+    for _ in range(2):
+        state = await bench.run(playbook(f"- {{step: start, tool: {json.dumps(tool)}}}"))
+        assert state.status == "completed", state.error
+        assert state.results["start"]["data"]["sub"] == "joe"
+    info = await vault_of(bench).info("login")
+    assert info is not None
+    assert "refresh_token" in info.fields
+    assert "code" not in info.fields
