@@ -18,7 +18,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "credential": ("noetl.cli.credential:credential", "Keep credentials on a server."),
     "execute": ("noetl.cli.execute:execute", "Execute a registered playbook on a server."),
     "executions": ("noetl.cli.executions:executions", "Look at executions, cancel them, delete old ones."),
-    "login": ("noetl.cli.tokens:login", "Keep a token for a server."),
+    "login": ("noetl.cli.login:login", "Keep a token for a server."),
     "node": ("noetl.cli.node:node", "Start, list and stop nodes of this machine."),
     "register": ("noetl.cli.register:register", "Put playbooks into the catalog of a server."),
     "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
