@@ -24,7 +24,7 @@ def login(token: str | None, url: str | None) -> None:
     from noetl.errors import NotAllowed, NotReachable
 
     whole = url_of(Server(url))
-    given = token or click.prompt("token", hide_input=True, err=True)
+    given = (token or click.prompt("token", hide_input=True, err=True)).strip()
 
     def try_it(client: SyncClient) -> None:
         try:

@@ -70,8 +70,11 @@ def client_of(server: Server, retries: Retries | None = None) -> SyncClient:
     from noetl.client import Retries, SyncClient
 
     url = url_of(server)
-    token = server.token or os.environ.get("NOETL_TOKEN") or kept_token(url)
-    return SyncClient(url, token, retries=retries or Retries())
+    token = (server.token or os.environ.get("NOETL_TOKEN") or kept_token(url) or "").strip()
+    try:
+        return SyncClient(url, token or None, retries=retries or Retries())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def ask(server: Server, work: Callable[[SyncClient], T]) -> T:

@@ -32,6 +32,10 @@ def parse_address(url: str) -> Address:
         raise ValueError(f"{url!r} is no URL of a server: it must be like {DEFAULT_URL}")
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"{_without_user(parts)!r}: a server's URL has no user, no query and no fragment")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"{url!r}: {parts.hostname!r} is no name of a host") from error
     port = parts.port  # raises ValueError when it is out of range
     return Address(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/"))
 

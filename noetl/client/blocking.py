@@ -10,7 +10,7 @@ from noetl.client import calls
 from noetl.client.address import DEFAULT_URL, parse_address
 from noetl.client.answer import answer
 from noetl.client.attempts import Attempts, Retries
-from noetl.client.call import Call, request_of
+from noetl.client.call import Call, checked_token, request_of
 from noetl.client.connection import BlockingConnection
 from noetl.client.connections.blocking import StdlibConnection
 from noetl.client.eventstream import Watching
@@ -24,7 +24,7 @@ class SyncClient:
     """What `noetl.engine.client.Client` can do, over HTTP, blocking. May be shared by threads.
 
     Raises:
-        ValueError: `url` is no URL of a server.
+        ValueError: `url` is no URL of a server, or `token` can't be one.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SyncClient:
         connection: BlockingConnection | None = None,
     ) -> None:
         self._connection = connection or StdlibConnection(parse_address(url))
-        self._token = token
+        self._token = checked_token(token)
         self._retries = retries
 
     def register(self, wanted: api.Registration) -> api.Registered:

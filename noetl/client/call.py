@@ -39,6 +39,13 @@ def request_of(call: Call[Any], address: Address, token: str | None, *, accept: 
     return Request(call.method, f"{address.prefix}{call.path}{query}", headers, call.body, TIMEOUT_S)
 
 
+def checked_token(token: str | None) -> str | None:
+    """Raises `ValueError` for one that can't stand in a header. It is not repeated in the message."""
+    if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise ValueError("a token is of visible ASCII characters")
+    return token
+
+
 def encoded(body: Struct) -> bytes:
     return msgspec.json.encode(body)
 

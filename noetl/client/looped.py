@@ -12,7 +12,7 @@ from noetl.client import calls
 from noetl.client.address import DEFAULT_URL, Address, parse_address
 from noetl.client.answer import answer
 from noetl.client.attempts import Attempts, Retries
-from noetl.client.call import Call, request_of
+from noetl.client.call import Call, checked_token, request_of
 from noetl.client.connection import Connection
 from noetl.client.eventstream import Watching
 from noetl.engine import client as api
@@ -25,7 +25,7 @@ class AsyncClient:
     """`noetl.engine.client.Client` over HTTP. Used with `async with`, or closed.
 
     Raises:
-        ValueError: `url` is no URL of a server.
+        ValueError: `url` is no URL of a server, or `token` can't be one.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class AsyncClient:
         connection: Connection | None = None,
     ) -> None:
         self._connection = connection or _connected(parse_address(url))
-        self._token = token
+        self._token = checked_token(token)
         self._retries = retries
 
     async def __aenter__(self) -> AsyncClient:

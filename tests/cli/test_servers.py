@@ -129,6 +129,21 @@ def test_a_token_may_be_typed(server: StandIn, tmp_path: Path) -> None:
     assert shown(server) == "Bearer typed"
 
 
+def test_a_token_that_can_not_be_sent_is_refused(server: StandIn, tmp_path: Path) -> None:
+    for command in (LIST, ("login",)):
+        found = noetl(*command, "--token", "a\nb", "--url", server.url, cwd=tmp_path)
+        assert (found.returncode, "a token is of visible ASCII characters" in found.stderr, server.asked) == (2, True, [])
+
+
+def test_a_node_that_wants_a_token_takes_the_one_that_is_kept(tmp_path: Path) -> None:
+    with Node(tmp_path, env={"NOETL_API_AUTH": "on"}) as node:
+        refused = node.noetl(*LIST)
+        assert (refused.returncode, "Give a token: --token, NOETL_TOKEN, or `noetl login`" in refused.stderr) == (2, True)
+        token = (tmp_path / ".noetl" / "admin.token").read_text()
+        assert node.noetl("login", "--token", token).stdout == f"kept for {node.url}\n"
+        assert (node.noetl(*LIST).returncode, node.noetl("executions", "list").returncode) == (0, 0)
+
+
 def test_a_damaged_login_file_is_named(server: StandIn, tmp_path: Path) -> None:
     (tmp_path / ".noetl").mkdir()
     (tmp_path / ".noetl" / "login.json").write_text("[1]")

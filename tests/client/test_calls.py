@@ -153,10 +153,10 @@ async def test_a_newer_server_may_say_more(client: Client, server: StandIn) -> N
     assert await client.execute(api.ExecuteRequest(path="a")) == ACCEPTED
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8082", "ftp://h", "http://", "http://h:99999", "http://h?x=1"])
+@pytest.mark.parametrize("url", ["", "localhost:8082", "ftp://h", "http://", "http://h:99999", "http://h?x=1", "http://a..b"])
 @pytest.mark.parametrize("form", [SyncClient, AsyncClient])
 def test_what_is_no_url_is_refused_at_once(form: type, url: str) -> None:
-    with pytest.raises(ValueError, match=r"no URL|has no user|out of range"):
+    with pytest.raises(ValueError, match=r"no URL|has no user|out of range|no name of a host"):
         form(url)
 
 
@@ -164,6 +164,14 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     with pytest.raises(ValueError, match="has no user") as found:
         SyncClient("http://me:hunter2@host:1")
     assert "hunter2" not in str(found.value)
+
+
+@pytest.mark.parametrize("token", ["a\nb", " a", "ü"])
+@pytest.mark.parametrize("form", [SyncClient, AsyncClient])
+def test_a_token_that_can_not_be_sent_is_refused_at_once(form: type, token: str) -> None:
+    with pytest.raises(ValueError, match="a token is of visible ASCII characters") as found:
+        form("http://host", token)
+    assert token not in str(found.value)
 
 
 def test_both_forms_can_do_all_that_a_client_can() -> None:
