@@ -2,6 +2,7 @@
 
     NoetlError
     ├── PlaybookError   the author fixes the YAML; never retried; carries file, line, column, path
+    │   ├── Invalid
     │   ├── UnknownTool
     │   └── TemplateError
     ├── ToolError       the outside world said no; carries kind, retryable, retry_after_s
@@ -11,7 +12,10 @@
     │   ├── ActorDead
     │   ├── MailboxFull
     │   ├── AskTimeout
-    │   └── AskCycle
+    │   ├── AskCycle
+    │   ├── NotReachable
+    │   ├── ServerFailed
+    │   └── BadRequest
     ├── StoreError      reload and decide again, wait, or stop
     │   ├── StaleVersion
     │   ├── Fenced
@@ -31,8 +35,8 @@ Fields, not texts, carry what code needs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 
 class NoetlError(Exception):
@@ -52,6 +56,38 @@ class PlaybookError(NoetlError):
         self.line = line
         self.column = column
         self.path = path
+
+
+class Flaw(Protocol):
+    """One thing that the author should change: a `Problem` of the check, or the `ProblemView` that a server has sent."""
+
+    @property
+    def message(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def key(self) -> str | None: ...
+    @property
+    def hint(self) -> str | None: ...
+    @property
+    def file(self) -> str | None: ...
+
+
+class Invalid(PlaybookError):
+    """The playbook has errors: all of them are in `problems`."""
+
+    def __init__(self, file: str, problems: Sequence[Flaw], warnings: Sequence[Flaw]) -> None:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(
+            f"{file}:{first.line}:{first.column}: {first.message}{more}", file=file, line=first.line, column=first.column, path=first.path
+        )
+        self.problems = tuple(problems)
+        self.warnings = tuple(warnings)
 
 
 class UnknownTool(PlaybookError):
@@ -129,6 +165,28 @@ class AskCycle(CallError):
     def __init__(self, cycle: tuple[str, ...]) -> None:
         super().__init__("these actors ask each other in a circle: " + " -> ".join(cycle))
         self.cycle = cycle
+
+
+class NotReachable(CallError):
+    """No answer came from the server at `url`. `sent`: the request had gone out, so it may have been carried out all the same."""
+
+    def __init__(self, message: str, *, url: str, sent: bool) -> None:
+        super().__init__(message)
+        self.url = url
+        self.sent = sent
+
+
+class ServerFailed(CallError):
+    """The server could not do it, or not now (429, 5xx), or what answered is none of ours. `retry_after_s`: when it asks to be asked again."""
+
+    def __init__(self, message: str, *, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(CallError):
+    """What was asked can't be: the message says which field and what it must be. Asked again it would be the same."""
 
 
 class StoreError(NoetlError):

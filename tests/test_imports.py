@@ -22,10 +22,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "actors": {"mailbox"},
     "supervisors": {"mailbox", "actors"},
     "engine": {"dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors"},
+    "client": {"engine"},
     "gateway": {"store"},
     "api": {"dsl", "store", "vault", "tools", "mailbox", "actors", "engine", "gateway"},
     "node": {"gateway", "api", "dsl", "store", "vault", "tools", "mailbox", "actors", "supervisors", "engine"},
-    "cli": {"dsl", "store", "vault", "tools", "actors", "engine", "node"},
+    "cli": {"dsl", "store", "vault", "tools", "actors", "engine", "client", "node"},
     "testing": {"dsl", "engine", "mailbox", "actors", "supervisors"},
 }
 ROOT_VERSION = "noetl"
@@ -74,6 +75,12 @@ def test_a_module_imports_only_what_its_package_may(module: str) -> None:
     allowed = GROUND if own in GROUND else GROUND | MAY_IMPORT[own] | {own}
     wrong = [name for name, _ in imports(module) if name != ROOT_VERSION and package_of(name) not in allowed]
     assert wrong == []
+
+
+def test_the_client_needs_no_more_of_the_engine_than_what_is_said() -> None:
+    """A program that only asks does not load what runs playbooks."""
+    found = {name for module in MODULES if package_of(module) == "client" for name, _ in imports(module)}
+    assert {name for name in found if package_of(name) == "engine"} == {"noetl.engine.client"}
 
 
 def test_no_package_is_missing_in_the_table() -> None:

@@ -11,7 +11,7 @@ def main() -> None:
     noetl = sys.argv[1]
     for execution in json.load(sys.stdin):  # newest first
         if execution["ended_at"] is None:
-            started = dt.datetime.fromisoformat(execution["started_at"]).astimezone()
+            started = dt.datetime.fromisoformat(execution["requested_at"]).astimezone()
             print(f"The run of {started:%H:%M:%S} did not end. Go on with it: {noetl} run --resume {execution['execution_id']}")
             print(f"or drop it: {noetl} executions cancel {execution['execution_id']}")
             return

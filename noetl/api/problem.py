@@ -11,11 +11,12 @@ from aiohttp import web
 from msgspec import Struct
 
 from noetl.engine.client import ProblemView
-from noetl.engine.library import Invalid
-from noetl.engine.registration import BadRequest
-from noetl.engine.service import Conflict, OutOfDomain, problem_view
+from noetl.engine.service import Conflict, OutOfDomain
+from noetl.engine.views import problem_view
 from noetl.errors import (
+    BadRequest,
     CallError,
+    Invalid,
     LogCorrupt,
     LogUnavailable,
     NoetlError,

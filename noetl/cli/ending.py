@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from noetl.cli.problems import as_data, say, say_error, show_problems
-from noetl.dsl.problem import Problem
 from noetl.engine.report import Report, to_json
+from noetl.errors import Flaw
 
 COMPLETED: Final = 0
 FAILED: Final = 1
@@ -30,7 +30,7 @@ class Ended(Struct, frozen=True):
 class Rejected(Struct, frozen=True):
     """Nothing was run: the playbook has errors, or what was asked for can't be."""
 
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Flaw, ...] = ()
     message: str = ""
 
 
@@ -93,11 +93,15 @@ def _document(ending: Ending) -> Any:
 
 def _show_ended(ending: Ended, *, quiet: bool) -> None:
     report = ending.report
-    if quiet and report.status == "completed":
-        return
-    click.echo(f"{report.status}{_because(report.error)}")
-    if report.status == "completed" and ending.result not in (None, {}, []):
-        click.echo(f"\n{_readable(ending.result)}")
+    if not (quiet and report.status == "completed"):
+        show_end(report.status, report.error, ending.result)
+
+
+def show_end(status: str, error: Any, result: Any) -> None:
+    """How an execution has ended, for people. `error` is {step?, message, …}."""
+    click.echo(f"{status}{_because(error)}")
+    if status == "completed" and result not in (None, {}, []):
+        click.echo(f"\n{_readable(result)}")
 
 
 def hint(what: str, execution_id: str | None, store: str | None) -> None:

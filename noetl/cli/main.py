@@ -14,11 +14,17 @@ import click
 from noetl import __version__
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "catalog": ("noetl.cli.catalog:catalog", "Look at the playbooks, tools and credentials of a server."),
+    "credential": ("noetl.cli.credential:credential", "Keep credentials on a server."),
+    "execute": ("noetl.cli.execute:execute", "Execute a registered playbook on a server."),
     "executions": ("noetl.cli.executions:executions", "Look at executions, cancel them, delete old ones."),
+    "login": ("noetl.cli.login:login", "Keep a token for a server."),
     "node": ("noetl.cli.node:node", "Start, list and stop nodes of this machine."),
+    "register": ("noetl.cli.register:register", "Put playbooks into the catalog of a server."),
     "run": ("noetl.cli.run:run", "Run a playbook in this process, without a server."),
     "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
     "server": ("noetl.cli.node:server", "Start and stop the server of this machine."),
+    "store": ("noetl.cli.backup:store", "Keep the local store safe."),
     "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
     "vault": ("noetl.cli.vault:vault", "The master key that seals credentials."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import click
 
-from noetl.dsl.problem import Problem
+from noetl.errors import Flaw
 
 
-def show_problems(errors: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
+def show_problems(errors: Iterable[Flaw], warnings: Iterable[Flaw] = ()) -> None:
     """One line for each problem, as compilers write them, on standard error."""
     for problem in errors:
         _show(problem, click.style("error", fg="red", bold=True))
@@ -21,13 +21,13 @@ def show_problems(errors: Iterable[Problem], warnings: Iterable[Problem] = ()) -
         _show(problem, click.style("warning", fg="yellow"))
 
 
-def _show(problem: Problem, severity: str) -> None:
+def _show(problem: Flaw, severity: str) -> None:
     place = f"{problem.file or '<playbook>'}:{problem.line}:{problem.column}"
     hint = f"\n    {click.style('hint:', dim=True)} {problem.hint}" if problem.hint else ""
     say(f"{place}: {severity}: {problem.message}{hint}")
 
 
-def as_data(problem: Problem) -> dict[str, Any]:
+def as_data(problem: Flaw) -> dict[str, Any]:
     """{message, line, column, path, key, hint?}"""
     data: dict[str, Any] = {
         "message": problem.message,

@@ -17,8 +17,8 @@ from noetl.cli.ending import Broken, Ended, Ending, Rejected, hint
 from noetl.cli.interrupts import Interrupts
 from noetl.cli.problems import say, show_problems
 from noetl.cli.stores import find_store
-from noetl.engine.library import Found, Invalid, check_requirements, compile_text, find_file, read_playbook
-from noetl.errors import CallError, Fenced, LogCorrupt, NoetlError, NotAllowed, NotFound, Owned, PlaybookError, SettingsError
+from noetl.engine.library import Found, check_requirements, compile_text, find_file, read_playbook
+from noetl.errors import CallError, Fenced, Invalid, LogCorrupt, NoetlError, NotAllowed, NotFound, Owned, PlaybookError, SettingsError
 from noetl.ids import ExecutionId
 from noetl.node.boot import Node, running_node
 from noetl.node.incarnation import is_alive

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from noetl.dsl.problem import Problem
+    from noetl.errors import Flaw
 
 
 @click.command()
@@ -37,10 +37,11 @@ def validate(files: tuple[Path, ...], as_json: bool, strict: bool) -> None:
     raise SystemExit(1 if any(errors for _, errors, _ in checked) else 0)
 
 
-def _check(file: Path, *, strict: bool) -> tuple[Sequence[Problem], Sequence[Problem]]:
+def _check(file: Path, *, strict: bool) -> tuple[Sequence[Flaw], Sequence[Flaw]]:
     """Errors and warnings."""
     from noetl.dsl.load import load
-    from noetl.engine.library import Invalid, catalog_path, read_playbook
+    from noetl.engine.library import catalog_path, read_playbook
+    from noetl.errors import Invalid
     from noetl.tools.tool import BUILT
 
     try:
@@ -51,13 +52,13 @@ def _check(file: Path, *, strict: bool) -> tuple[Sequence[Problem], Sequence[Pro
     return loaded.errors, loaded.warnings
 
 
-def _as_data(file: Path | None, errors: Sequence[Problem], warnings: Sequence[Problem]) -> dict[str, Any]:
+def _as_data(file: Path | None, errors: Sequence[Flaw], warnings: Sequence[Flaw]) -> dict[str, Any]:
     from noetl.cli.problems import as_data
 
     name = {} if file is None else {"file": str(file)}
     return {**name, "valid": not errors, "errors": [as_data(problem) for problem in errors], "warnings": [as_data(problem) for problem in warnings]}
 
 
-def _summary(errors: Sequence[Problem], warnings: Sequence[Problem]) -> str:
+def _summary(errors: Sequence[Flaw], warnings: Sequence[Flaw]) -> str:
     counts = [f"{len(found)} {word}{'s' if len(found) > 1 else ''}" for word, found in (("error", errors), ("warning", warnings)) if found]
     return ", ".join(counts) if errors else f"valid{' (' + counts[0] + ')' if counts else ''}"

@@ -16,7 +16,7 @@ from noetl.dsl.net import compile_net, decode_net, encode_net, net_hash
 from noetl.dsl.playbook import Playbook
 from noetl.dsl.problem import Problem
 from noetl.engine.program import Program
-from noetl.errors import LogCorrupt, NotFound, PlaybookError
+from noetl.errors import Invalid, LogCorrupt, NotFound, PlaybookError
 from noetl.store.catalog import Catalog, CatalogEntry
 from noetl.tools.tool import BUILT
 
@@ -33,19 +33,6 @@ class Found(Struct, frozen=True):
     version: int | None = None
     """In the catalog."""
     labels: dict[str, str] = {}
-
-
-class Invalid(PlaybookError):
-    """The playbook has errors: all of them are in `problems`."""
-
-    def __init__(self, file: str, problems: Sequence[Problem], warnings: Sequence[Problem]) -> None:
-        first = problems[0]
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(
-            f"{file}:{first.line}:{first.column}: {first.message}{more}", file=file, line=first.line, column=first.column, path=first.path
-        )
-        self.problems = tuple(problems)
-        self.warnings = tuple(warnings)
 
 
 class Library:

@@ -17,9 +17,8 @@ from noetl.dsl.playbook import Playbook
 from noetl.dsl.problem import Problem
 from noetl.dsl.scripts import embedded, file_scripts
 from noetl.engine.client import Registration
-from noetl.engine.library import Invalid
 from noetl.engine.program import Program
-from noetl.errors import CallError
+from noetl.errors import BadRequest, Invalid
 from noetl.store.catalog import CatalogEntry, PlaybookVersion, content_hash
 from noetl.tools.tool import BUILT
 
@@ -27,10 +26,6 @@ _PART: Final = re.compile(r"[\w.+@~ -]+", re.UNICODE)
 _MAX_PATH: Final = 512
 NAME: Final = "playbook"
 """How the problems of a text without a file call it."""
-
-
-class BadRequest(CallError):
-    """What was asked can't be: the message says which field and what it must be."""
 
 
 class Checked(Struct, frozen=True):

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import msgspec
 
-from noetl.dsl.problem import Problem
 from noetl.dsl.template import compile_raw
 from noetl.engine.client import (
     Accepted,
@@ -22,29 +21,25 @@ from noetl.engine.client import (
     ExecutionFilter,
     ExecutionList,
     ExecutionReport,
-    ExecutionView,
     PlaybookContent,
-    PlaybookEntry,
     PlaybookList,
-    ProblemView,
     Registered,
     Registration,
     Rendered,
     RenderRequest,
-    StepView,
 )
 from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
 from noetl.engine.eventlist import event_views, shown
 from noetl.engine.feed import Feed
 from noetl.engine.local import LocalClient
-from noetl.engine.recovery import Folded, folded
-from noetl.engine.registration import BadRequest, check
+from noetl.engine.recovery import folded
+from noetl.engine.registration import check
 from noetl.engine.scope import Scope
-from noetl.errors import NotAllowed, NotFound
+from noetl.engine.views import execution_view, playbook_entry, problem_view, report_view
+from noetl.errors import BadRequest, NotAllowed, NotFound
 from noetl.ids import ExecutionId, parse_execution_id
 from noetl.store.access import Request
-from noetl.store.catalog import PlaybookVersion
 from noetl.store.log import ExecutionRow
 from noetl.store.projection import ExecutionQuery
 
@@ -117,20 +112,20 @@ class Service:
     async def playbooks(self, *, limit: int = 100, after: str | None = None) -> PlaybookList:
         rows = await self._engine.store.catalog.playbooks(after=after or "", limit=limit + 1)
         page = rows[:limit]
-        entries = tuple(_entry(row) for row in page if self._sees(row.path))
+        entries = tuple(playbook_entry(row) for row in page if self._sees(row.path))
         return PlaybookList(entries=entries, next=page[-1].path if len(rows) > limit else None)
 
     async def versions(self, path: str) -> PlaybookList:
         found = await self._engine.store.catalog.versions(path) if self._sees(path) else []
         if not found:
             raise NotFound(f"there is no playbook '{path}' in the catalog")
-        return PlaybookList(entries=tuple(map(_entry, found)))
+        return PlaybookList(entries=tuple(map(playbook_entry, found)))
 
     async def playbook(self, path: str, version: int | None = None) -> PlaybookContent:
         found = await self._engine.store.catalog.playbook(path, version) if self._sees(path) else None
         if found is None:
             raise NotFound(f"there is no playbook '{path}'{'' if version is None else f' in version {version}'} in the catalog")
-        return PlaybookContent(**msgspec.structs.asdict(_entry(found)), content=found.source, files=found.files)
+        return PlaybookContent(**msgspec.structs.asdict(playbook_entry(found)), content=found.source, files=found.files)
 
     # -- executions ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +175,7 @@ class Service:
         if made is None:
             found = await folded(self._engine.store, row.id)
             family = await self._engine.store.executions.family(row.root_id)
-            made = await self._report(found, tuple(execution_view(member) for member in family if member.parent_id == row.id))
+            made = report_view(found, await self._local.report(found.state), await self._local.result(found.state), family)
             self._reports.keep(row, self._engine.secrets.count, made)
         return made
 
@@ -254,23 +249,6 @@ class Service:
             raise NotFound(f"there is no execution {execution_id}")
         return row
 
-    async def _report(self, found: Folded, children: tuple[ExecutionView, ...]) -> ExecutionReport:
-        report = await self._local.report(found.state)
-        steps: dict[str, StepView] = {}
-        for name, step in report.steps.items():
-            about = found.state.steps[name]
-            steps[name] = StepView(
-                status=step.status,
-                runs=step.runs,
-                started_at=about.started_at,
-                ended_at=about.ended_at,
-                result=None if step.result is msgspec.UNSET else step.result,
-                error=None if step.error is msgspec.UNSET else step.error,
-            )
-        own = msgspec.structs.asdict(execution_view(found.row))
-        about_end = {"error": report.error, "result": await self._local.result(found.state), "status": found.row.status}
-        return ExecutionReport(**{**own, **about_end}, steps=steps, children=children)
-
 
 def execution_id_of(text: str) -> ExecutionId:
     """Raises `BadRequest`."""
@@ -278,34 +256,3 @@ def execution_id_of(text: str) -> ExecutionId:
     if found is None:
         raise BadRequest(f"'{text[:40]}' is no execution id: it is a number")
     return found
-
-
-def execution_view(row: ExecutionRow) -> ExecutionView:
-    return ExecutionView(
-        execution_id=str(row.id),
-        path=row.path,
-        version=row.version,
-        status=row.status,
-        requested_at=row.requested_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        requested_by=row.requested_by,
-        labels=row.labels,
-        parent_id=None if row.parent_id is None else str(row.parent_id),
-        error=row.error,
-    )
-
-
-def problem_view(problem: Problem) -> ProblemView:
-    return ProblemView(**msgspec.structs.asdict(problem))
-
-
-def _entry(version: PlaybookVersion) -> PlaybookEntry:
-    return PlaybookEntry(
-        path=version.path,
-        version=version.version,
-        hash=version.hash,
-        labels=version.labels,
-        registered_at=version.registered_at,
-        registered_by=version.registered_by,
-    )

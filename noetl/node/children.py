@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from noetl.engine.library import Invalid, Library
+from noetl.engine.library import Library
 from noetl.engine.order import Order
-from noetl.errors import NotFound, PlaybookError, ToolError
+from noetl.errors import Invalid, NotFound, PlaybookError, ToolError
 from noetl.ids import ExecutionId, ExecutionIds
 
 

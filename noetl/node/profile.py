@@ -29,7 +29,7 @@ _SEPARATORS: Final[Mapping[str, str]] = {
 }
 """Of variables that are lists."""
 _PREFIX: Final = "NOETL_"
-_OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV"})
+_OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV", "NOETL_URL", "NOETL_TOKEN"})
 _SECTIONS: Final = ("values", "python", "store", "engine", "log", "api", "http", "vault")
 
 

@@ -55,7 +55,7 @@ async def fetch(spec: Any, ctx: ToolContext) -> tuple[str, str]:
     if kind == "http":
         return await _from_http(script, ctx)
     if kind == "file":
-        return await ctx.resources.run_blocking(_from_file, script.uri, ctx.base_dirs)
+        return await ctx.resources.run_blocking(from_file, script.uri, ctx.base_dirs)
     raise ToolRefused(f"script: a source of type {kind} has no backend in this version; use file, http or inline", kind="unsupported")
 
 
@@ -66,7 +66,8 @@ def _parse(spec: Any) -> Script:
         raise ToolRefused(f"script: {error}") from error
 
 
-def _from_file(uri: str, base_dirs: tuple[Path, ...]) -> tuple[str, str]:
+def from_file(uri: str, base_dirs: tuple[Path, ...]) -> tuple[str, str]:
+    """The text of a file in one of the folders, and its name. Raises as `fetch`."""
     if not uri:
         raise ToolRefused("script: 'uri' is required: the path of the file")
     roots = [directory.resolve() for directory in base_dirs]

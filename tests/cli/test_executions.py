@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from noetl.engine.client import ExecutionReport, ExecutionView
 from noetl.events import AnyEvent, FrameEvent, StepEvent
 from tests.cli.command import document, ended, listed, newest, noetl, read_until, start, write
 
@@ -43,10 +44,10 @@ def work_id(place: Path) -> str:
 def test_the_list_has_the_newest_first_and_no_children(place: Path) -> None:
     found = listed(place)
     assert [(execution["path"], execution["status"]) for execution in found] == [("child", "completed"), ("work", "failed")]
-    assert set(found[0]) == {"execution_id", "path", "status", "started_at", "ended_at"}
+    assert set(found[0]) == set(ExecutionView.__struct_fields__)
     assert re.fullmatch(r"\d{18,19}", found[0]["execution_id"])
-    times = [dt.datetime.fromisoformat(found[0][name]) for name in ("started_at", "ended_at")]
-    assert times[0] <= times[1]
+    times = [dt.datetime.fromisoformat(found[0][name]) for name in ("requested_at", "started_at", "ended_at")]
+    assert times == sorted(times)
     assert times[0].tzinfo is not None
 
 
@@ -94,8 +95,9 @@ def test_a_store_that_was_named_must_be_there(tmp_path: Path) -> None:
 
 def test_show_is_the_report_of_the_run(place: Path) -> None:
     report = document(noetl("executions", "show", work_id(place), "--json", cwd=place))
-    assert list(report) == ["execution_id", "status", "error", "steps"]
-    assert (report["status"], report["error"]["step"]) == ("failed", "bad")
+    assert list(report) == list(ExecutionReport.__struct_fields__)
+    assert (report["status"], report["error"]["step"], report["requested_by"]) == ("failed", "bad", "noetl run")
+    assert [(child["path"], child["parent_id"]) for child in report["children"]] == [("child", work_id(place))]
     assert report["steps"]["start"]["result"]["results"] == [1, 2]
     assert report["steps"]["child"]["result"] == 7
 

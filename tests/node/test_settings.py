@@ -146,7 +146,7 @@ def documented() -> dict[str, tuple[str, str]]:
 
 
 def test_the_page_lists_every_variable_with_its_default() -> None:
-    expected: dict[str, tuple[str, str]] = {"NOETL_HOME": ("", ".noetl"), "NOETL_ENV": ("", "")}
+    expected: dict[str, tuple[str, str]] = {"NOETL_HOME": ("", ".noetl"), "NOETL_ENV": ("", ""), "NOETL_URL": ("", ""), "NOETL_TOKEN": ("", "")}
     for variable, path in known_variables().items():
         value: Any = Settings()
         for name in path:
