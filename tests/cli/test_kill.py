@@ -48,7 +48,11 @@ def place(tmp_path: Path) -> Path:
 
 def end_state(report: dict[str, Any]) -> dict[str, Any]:
     """The report without what may differ between runs: its id, and how often a call had to be made."""
-    steps = {name: {key: value for key, value in step.items() if not (name == "s4" and key == "result")} for name, step in report["steps"].items()}
+    told = {"status", "runs", "result", "error"}
+    steps = {
+        name: {key: value for key, value in step.items() if key in told and value is not None and not (name == "s4" and key == "result")}
+        for name, step in report["steps"].items()
+    }
     return {"status": report["status"], "error": report["error"], "steps": steps}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from noetl import __version__
+from noetl.cli.main import COMMANDS
 from tests.cli.command import document, ended, files, listed, noetl, start, write
 
 HELLO = '- {step: start, tool: {kind: noop, result: "hello {{ workload.who }}"}}'
@@ -203,7 +204,7 @@ def test_a_character_that_the_terminal_lacks_is_escaped(tmp_path: Path) -> None:
 def test_the_version_and_the_commands(tmp_path: Path) -> None:
     assert noetl("--version", cwd=tmp_path).stdout == f"noetl, version {__version__}\n"
     shown = noetl("--help", cwd=tmp_path).stdout
-    assert re.findall(r"^  (\w+)  ", shown, re.MULTILINE) == ["executions", "run", "schema", "top", "validate", "vault"]
+    assert re.findall(r"^  (\w+)  ", shown, re.MULTILINE) == sorted(COMMANDS)
     unknown = noetl("rnu", cwd=tmp_path)
     assert (unknown.returncode, "No such command 'rnu'" in unknown.stderr) == (2, True)
 
