@@ -18,11 +18,11 @@ from noetl.api.keys import DEPS, DOCUMENT
 from noetl.api.openapi import document
 from noetl.api.problem import Refusal, answer_to, problem
 from noetl.api.route import Answer, Call, Route
-from noetl.api.routes import catalog, credentials, executions, nodes, system
+from noetl.api.routes import catalog, credentials, executions, nodes, system, tokens
 from noetl.errors import NoetlError
 from noetl.gateway.principal import LOCAL, Principal
 
-ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *catalog.ROUTES, *executions.ROUTES, *credentials.ROUTES, *nodes.ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (*system.ROUTES, *catalog.ROUTES, *executions.ROUTES, *credentials.ROUTES, *tokens.ROUTES, *nodes.ROUTES)
 
 _log: Final = logging.getLogger("noetl.actors.api")
 _COMPRESS_ABOVE: Final = 1_024

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "schema": ("noetl.cli.schema:schema", "Print the JSON Schema of a playbook, for editors."),
     "server": ("noetl.cli.node:server", "Start and stop the server of this machine."),
     "store": ("noetl.cli.backup:store", "Keep the local store safe."),
+    "token": ("noetl.cli.token:token", "Make, list and revoke the tokens of a server."),
     "top": ("noetl.cli.top:top", "Look at the actors of a run that goes on."),
     "vault": ("noetl.cli.vault:vault", "The master key that seals credentials."),
     "validate": ("noetl.cli.validate:validate", "Check playbooks: every error at once, with its place."),

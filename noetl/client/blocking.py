@@ -103,6 +103,19 @@ class SyncClient:
     def delete_credential(self, name: str) -> None:
         self._send(calls.delete_credential(name))
 
+    def make_token(self, wanted: api.TokenRequest) -> api.NewToken:
+        return self._send(calls.make_token(wanted))
+
+    def tokens(self) -> api.TokenList:
+        return self._send(calls.tokens())
+
+    def revoke_token(self, token_id: str) -> None:
+        self._send(calls.revoke_token(token_id))
+
+    def audit(self, *, limit: int = 100) -> api.AuditList:
+        """Who has changed something, or was not allowed to; the newest first."""
+        return self._send(calls.audit(limit))
+
     def pools(self) -> api.PoolList:
         return self._send(calls.pools())
 

@@ -86,6 +86,22 @@ def delete_credential(name: str) -> Call[None]:
     return Call(method="DELETE", path=_credential(name), returns=None)
 
 
+def make_token(wanted: api.TokenRequest) -> Call[api.NewToken]:
+    return Call(method="POST", path="/api/tokens", body=encoded(wanted), returns=api.NewToken)
+
+
+def tokens() -> Call[api.TokenList]:
+    return _get("/api/tokens", api.TokenList)
+
+
+def revoke_token(token_id: str) -> Call[None]:
+    return Call(method="DELETE", path=f"/api/tokens/{quote(token_id, safe='')}", returns=None)
+
+
+def audit(limit: int) -> Call[api.AuditList]:
+    return _get("/api/audit", api.AuditList, {"limit": limit})
+
+
 def pools() -> Call[api.PoolList]:
     return _get("/api/worker/pools", api.PoolList)
 

@@ -111,6 +111,19 @@ class AsyncClient:
     async def delete_credential(self, name: str) -> None:
         await self._send(calls.delete_credential(name))
 
+    async def make_token(self, wanted: api.TokenRequest) -> api.NewToken:
+        return await self._send(calls.make_token(wanted))
+
+    async def tokens(self) -> api.TokenList:
+        return await self._send(calls.tokens())
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._send(calls.revoke_token(token_id))
+
+    async def audit(self, *, limit: int = 100) -> api.AuditList:
+        """Who has changed something, or was not allowed to; the newest first."""
+        return await self._send(calls.audit(limit))
+
     async def pools(self) -> api.PoolList:
         return await self._send(calls.pools())
 

@@ -286,6 +286,59 @@ class CredentialList(Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+# -- access ------------------------------------------------------------------------------------------------------------
+
+Role = Literal["viewer", "operator", "editor", "admin"]
+"""Each may do what those before it may."""
+
+
+class TokenRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A token to make. `domains` are first parts of catalog paths, none for all; `ttl_s` how long it is valid, in seconds."""
+
+    name: NameText
+    role: Role = "viewer"
+    domains: tuple[NameText, ...] = ()
+    ttl_s: Annotated[float, Meta(gt=0, le=3_155_760_000)] | None = None
+
+
+class TokenView(Struct, frozen=True, kw_only=True):
+    """What may be known of a token. `id` is its public part."""
+
+    id: str
+    name: str
+    role: Role
+    domains: tuple[str, ...]
+    created_at: dt.datetime
+    created_by: str
+    expires_at: dt.datetime | None
+    revoked_at: dt.datetime | None
+
+
+class NewToken(Struct, frozen=True, kw_only=True):
+    """A token, shown this once: only its SHA-256 is kept."""
+
+    token: str
+    about: TokenView
+
+
+class TokenList(Struct, frozen=True, kw_only=True):
+    entries: tuple[TokenView, ...]
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    at: dt.datetime
+    actor: str
+    action: str
+    subject: str
+    outcome: Literal["done", "denied"]
+
+
+class AuditList(Struct, frozen=True, kw_only=True):
+    """The newest first."""
+
+    entries: tuple[AuditEntry, ...]
+
+
 # -- the node ----------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "/api/credentials": {"name": "n", "type": "bearer", "data": {"token": "t"}},
     "/api/context/render": {"execution_id": "1", "template": "x"},
     "/api/executions/{id}/cancel": {},
+    "/api/tokens": {"name": "n"},
 }
 
 
@@ -126,6 +127,26 @@ async def test_a_token_that_is_forged_expired_or_revoked_is_not_valid(guarded: C
     assert all(
         token.encode() not in (guarded.node.parts.directory / name).read_bytes() for token in (good, expired) for name in ("noetl.db", "noetl.db-wal")
     )
+
+
+async def test_an_admin_makes_tokens_that_hold_until_they_are_revoked_and_gives_away_no_domains_of_others(guarded: Caller) -> None:
+    admin = await token_for(guarded, "admin")
+    made = await admin.post("/api/tokens", {"name": "Ada", "role": "operator", "domains": ["demo"], "ttl_s": 60})
+    assert (made.status, made.body["about"]["domains"], made.body["about"]["created_by"]) == (201, ["demo"], "the admin")
+    ada = guarded.with_token(made.body["token"])
+    assert (await ada.get("/api/executions")).status == 200
+    assert (await ada.post("/api/tokens", {"name": "Eve"})).status == 403
+    of_demo = await token_for(guarded, "admin", domains=("demo",))
+    for domains in ([], ["*"], ["demo", "risk"]):
+        assert (await of_demo.post("/api/tokens", {"name": "Eve", "domains": domains})).status == 403
+    assert [entry["name"] for entry in (await of_demo.get("/api/tokens")).body["entries"]] == ["Ada", "the admin"]
+    assert len((await admin.get("/api/tokens")).body["entries"]) == 3
+    assert (await admin.call("DELETE", f"/api/tokens/{made.body['about']['id']}")).status == 204
+    assert (await ada.get("/api/executions")).status == 401
+    assert (await admin.call("DELETE", "/api/tokens/nobody")).status == 404
+    audit = (await admin.get("/api/audit")).body["entries"]
+    assert [(entry["actor"], entry["action"]) for entry in audit] == [("the admin", "token.revoke"), ("the admin", "token.make")]
+    assert (await of_demo.get("/api/audit")).status == 403
 
 
 @pytest.mark.parametrize(
