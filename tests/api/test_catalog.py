@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from tests.api.conftest import HELLO, Caller
 
@@ -86,7 +87,11 @@ async def test_playbooks_are_listed_page_by_page(api: Caller) -> None:
 async def test_tools_are_listed_with_their_fields(api: Caller) -> None:
     tools = {entry["kind"]: entry for entry in (await api.post("/api/catalog/list", {"resource_type": "tool"})).body["entries"]}
     assert tools["http"]["available"]
-    assert "url" in tools["http"]["input"]["properties"]
+    for kind in ("http", "postgres", "duckdb", "python", "playbook", "noop"):
+        Draft202012Validator.check_schema(tools[kind]["input"])
+        Draft202012Validator.check_schema(tools[kind]["output"])
+    Draft202012Validator(tools["http"]["input"]).validate({"url": "http://localhost", "method": "GET"})
+    assert not Draft202012Validator(tools["http"]["input"]).is_valid({"method": "GET"}), "a call without a url"
     assert not tools["container"]["available"]
 
 

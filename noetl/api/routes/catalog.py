@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
@@ -9,7 +10,7 @@ from msgspec import Meta, Struct
 from noetl.api.route import Answer, Call, Route
 from noetl.api.routes.audit import note
 from noetl.api.routes.credentials import listed
-from noetl.dsl.kinds import KINDS
+from noetl.dsl.kinds import KINDS, Kind
 from noetl.engine.client import (
     CatalogQuery,
     CredentialList,
@@ -23,7 +24,7 @@ from noetl.engine.client import (
 )
 from noetl.engine.registration import catalog_path
 from noetl.engine.service import OutOfDomain
-from noetl.tools.tool import BUILT
+from noetl.tools.describe import input_schema, output_schema
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -55,7 +56,7 @@ async def list_playbooks(call: Call) -> Any:
 async def list_resources(call: Call) -> Any:
     query: CatalogQuery = call.body
     if query.resource_type == "tool":
-        return tools()
+        return await asyncio.to_thread(tools)  # drivers are slow to import
     if query.resource_type == "credential":
         return await listed(call)
     return await call.client.playbooks(limit=query.limit, after=query.after)
@@ -69,18 +70,14 @@ async def show_playbook(call: Call) -> Any:
 
 
 def tools() -> ToolList:
-    """Each kind's fields, as JSON Schema."""
-    entries = [
-        ToolEntry(
-            kind=name,
-            available=name in BUILT,
-            description=kind.about,
-            input={"type": "object", "properties": {field: {"description": about} for field, about in kind.fields.items()}},
-            output={"description": kind.about},
-        )
-        for name, kind in sorted(KINDS.items())
-    ]
-    return ToolList(entries=tuple(entries))
+    """Every kind that the language knows. Of those that are here the fields come from the struct that the tool is given."""
+    return ToolList(entries=tuple(_tool(name, kind) for name, kind in sorted(KINDS.items())))
+
+
+def _tool(name: str, kind: Kind) -> ToolEntry:
+    found = input_schema(name)
+    fields = {"type": "object", "properties": {field: {"description": about} for field, about in kind.fields.items()}}
+    return ToolEntry(kind=name, available=found is not None, description=kind.about, input=found or fields, output=output_schema(name))
 
 
 ROUTES: Final = (
