@@ -230,7 +230,7 @@ class Cell(Sleeper[M]):
 
     def _told(self, signal: Signal) -> None:
         """The actor has done about a signal what it does."""
-        if self.runtime.probe.wanted and isinstance(signal, Exit) and is_abnormal(signal.reason):
+        if ExitHandled in self.runtime.probe.wanted and isinstance(signal, Exit) and is_abnormal(signal.reason):
             self.runtime.probe.emit(ExitHandled(self.path, signal.ref.path))
 
     def _count_one(self) -> None:
@@ -294,7 +294,7 @@ class Cell(Sleeper[M]):
         self._state = RUNNING
         if self._kept is not None:
             self._kept = None
-            if self.runtime.probe.wanted:
+            if ActorActivated in self.runtime.probe.wanted:
                 self.runtime.probe.emit(ActorActivated(self.path, self.incarnation))
         elif not self._is_deferred():
             self._announce(late=self._task is not None)
@@ -321,7 +321,7 @@ class Cell(Sleeper[M]):
 
     def _announce(self, *, late: bool) -> None:
         """Say that the start is over. Not late: the starter sees it when the call returns."""
-        if self.runtime.probe.wanted:
+        if ActorStarted in self.runtime.probe.wanted:
             self.runtime.probe.emit(ActorStarted(self.path, self.incarnation))
         if self.parent is None:
             self.runtime.root_ready(self)
@@ -345,7 +345,7 @@ class Cell(Sleeper[M]):
         self._reason = reason
         if is_abnormal(reason):
             self._note_crash(reason, message)
-        if self.runtime.probe.wanted:
+        if ActorExited in self.runtime.probe.wanted:
             self.runtime.probe.emit(ActorExited(self.path, self.incarnation, reason, message if is_abnormal(reason) else None))
         if has_begun:
             self.stop_children()
@@ -354,7 +354,7 @@ class Cell(Sleeper[M]):
 
     def _note_crash(self, reason: Reason, message: Any = None) -> None:
         self.runtime.note_exit(self, reason)
-        if self.runtime.probe.wanted:
+        if ActorCrashed in self.runtime.probe.wanted:
             parent = self.parent
             is_late = parent is not None and parent.is_ending()
             about = (self.path, self.incarnation, self.actor, message, reason, None if parent is None else parent.path)
@@ -405,7 +405,7 @@ class Cell(Sleeper[M]):
     def _die(self, reason: Reason) -> None:
         if reason is not self._reason:  # its end is not the one that it began
             self.runtime.note_exit(self, reason)
-            if self.runtime.probe.wanted:
+            if ActorExited in self.runtime.probe.wanted:
                 self.runtime.probe.emit(ActorExited(self.path, self.incarnation, reason))
         self._end(reason)
         if self.parent is not None:

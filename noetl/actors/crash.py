@@ -99,25 +99,34 @@ class CrashLog:
         self._now = now
         self._open: dict[str, tuple[ActorCrashed, dt.datetime]] = {}
         """Crashes whose outcome is not known yet, by path."""
-        self._unsubscribe = probe.subscribe(self._hear)
+        self._probe = probe
+        self._unsubscribe = probe.subscribe(self._crashed, ActorCrashed)
+        self._follow: Callable[[], None] | None = None
+        """Ends the listening to what becomes of crashes; None while there is none to follow."""
 
     def close(self) -> None:
         """Listen no longer. Of what was decided nothing is known then."""
         self._unsubscribe()
+        self._follow_no_more()
         for path in tuple(self._open):
             self._decided(path, "nothing any more: the runtime was stopped")
+
+    def _crashed(self, happening: Happening) -> None:
+        assert isinstance(happening, ActorCrashed)
+        path = happening.path
+        self._open[path] = happening, self._now()
+        if happening.parent is None:
+            self._decided(path, "nothing: it has no supervisor")
+        elif happening.is_late:
+            self._decided(path, f"nothing: {happening.parent} was ending")
+        elif self._follow is None:
+            self._follow = self._probe.subscribe(self._hear, ActorExited, ChildRestarting, SupervisorGaveUp, ExitHandled)
 
     def _hear(self, happening: Happening) -> None:
         match happening:
             case ActorExited(path=path):
                 for child in [child for child, (crashed, _) in self._open.items() if crashed.parent == path]:
                     self._decided(child, f"{path} ends, too")
-            case ActorCrashed(path=path):
-                self._open[path] = happening, self._now()
-                if happening.parent is None:
-                    self._decided(path, "nothing: it has no supervisor")
-                elif happening.is_late:
-                    self._decided(path, f"nothing: {happening.parent} was ending")
             case ChildRestarting(supervisor, child, _, delay_s):
                 when = f"again in {delay_s:.2f} s" if delay_s > 0 else "again at once"
                 self._decided(f"{supervisor}/{child}", f"{supervisor} starts it {when}")
@@ -128,8 +137,15 @@ class CrashLog:
             case _:
                 pass
 
+    def _follow_no_more(self) -> None:
+        if self._follow is not None:
+            self._follow()
+            self._follow = None
+
     def _decided(self, path: str, outcome: str) -> None:
         crashed = self._open.pop(path, None)
+        if not self._open:
+            self._follow_no_more()
         if crashed is not None:
             self._sink(Crash(crashed[0], outcome, crashed[1], self._redactor))
 

@@ -88,7 +88,7 @@ class Sleeper(Relative[M]):
                 ties.idle.cancel()
                 ties.idle = None
             self._loosen(ties)
-        if self.runtime.probe.wanted:
+        if ActorPassivated in self.runtime.probe.wanted:
             self.runtime.probe.emit(ActorPassivated(self.path, self.incarnation))
         if order.wakes_at_once:
             self._awake()

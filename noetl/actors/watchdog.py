@@ -155,7 +155,7 @@ def watch(runtime: Runtime, *, threshold_s: float = 0.1, hang_s: float | None = 
 
     def freed(holder: Holder, seconds: float) -> None:
         _logger.warning("the event loop was held for %.2f s by %s", seconds, holder)
-        if runtime.probe.wanted:
+        if LoopBlocked in runtime.probe.wanted:
             runtime.probe.emit(LoopBlocked(holder.path, holder.message, seconds, holder.stack))
 
     def hung(holder: Holder, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import ipaddress
 import logging
@@ -168,6 +169,7 @@ def _check_origin(request: web.Request, deps: Deps) -> None:
         raise Refusal(403, "this node has no login, so it answers only to names of this machine, such as localhost")
 
 
+@functools.lru_cache(maxsize=256)
 def _is_local(host: str) -> bool:
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     name = name.strip("[]")

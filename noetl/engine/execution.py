@@ -309,7 +309,7 @@ class Execution(Actor[ExecutionInbox]):
 
     def _act(self, turn: Turn, ctx: Context[ExecutionInbox]) -> None:
         state, events = self._state, turn.events
-        if ctx.probe.wanted:
+        if ExecutionAdvanced in ctx.probe.wanted:
             ctx.probe.emit(ExecutionAdvanced(state.execution_id, self._journal.next_seq - len(events), tuple(events), state))
         if isinstance(events[0], ExecutionRequested):
             self._home.accepted(state.execution_id)

@@ -38,7 +38,7 @@ class Feed:
         self._store = store
         self._secrets = secrets
         self._channels: dict[int, _Channel] = {}
-        self._unsubscribe = probe.subscribe(self._hear)
+        self._unsubscribe = probe.subscribe(self._hear, ExecutionAdvanced)
 
     def close(self) -> None:
         self._unsubscribe()

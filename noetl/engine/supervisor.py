@@ -104,11 +104,11 @@ class ExecutionSupervisor(Actor[SupervisorInbox]):
         if not is_abnormal(reason) or isinstance(reason, StoreError):
             ctx.stop(reason if isinstance(reason, StoreError) else NORMAL)
         elif self._intensity.restart_allowed(ctx.clock.monotonic()):
-            if ctx.probe.wanted:
+            if ChildRestarting in ctx.probe.wanted:
                 ctx.probe.emit(ChildRestarting(ctx.path, "execution", reason, 0.0))
             ctx.respawn(signal.ref)
         else:
-            if ctx.probe.wanted:
+            if SupervisorGaveUp in ctx.probe.wanted:
                 ctx.probe.emit(SupervisorGaveUp(ctx.path, "execution", reason))
             ctx.stop(Quarantined(reason))
 

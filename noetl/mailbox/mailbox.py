@@ -193,7 +193,7 @@ class Mailbox(Generic[M]):
             self.fall_behind(time.perf_counter())
         if self.backlog is not None and not self.backlog.is_told:
             self.backlog.is_told = True
-            if self.runtime.probe.wanted:
+            if MailboxAtBound in self.runtime.probe.wanted:
                 self.runtime.probe.emit(MailboxAtBound(self.path, self.capacity, self.overflow))
 
     def _make_room(self, messages: deque[Any]) -> bool:

@@ -61,7 +61,7 @@ class RunLog:
                 self._file(call.execution_id, self._directory).write(msgspec.json.encode(line) + b"\n")
             except OSError as error:
                 self._lose(f"{self._directory}: {error.strerror}")
-        if self._probe.wanted:
+        if LineLogged in self._probe.wanted:
             self._probe.emit(LineLogged(call.execution_id, line))
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ class Factory(Actor[FactoryInbox]):
             except Exception as error:  # noqa: BLE001  told to whoever asked
                 if reply is not None:
                     reply.fail(error)
-                elif ctx.probe.wanted:
+                elif SupervisorGaveUp in ctx.probe.wanted:
                     ctx.probe.emit(SupervisorGaveUp(ctx.path, str(id_), error))
                 return
             if ctx.is_ready(child):
@@ -190,10 +190,10 @@ class Factory(Actor[FactoryInbox]):
         if self._backoff is not None:
             wait_s = self._streaks.setdefault(id_, Streak(self._backoff)).failed(now, random.random())  # noqa: S311  jitter
         elif not self._intensity.restart_allowed(now):
-            if ctx.probe.wanted:
+            if SupervisorGaveUp in ctx.probe.wanted:
                 ctx.probe.emit(SupervisorGaveUp(ctx.path, str(id_), reason))
             ctx.stop(GaveUp(ctx.path, str(id_), reason))
             return None
-        if ctx.probe.wanted:
+        if ChildRestarting in ctx.probe.wanted:
             ctx.probe.emit(ChildRestarting(ctx.path, str(id_), reason, wait_s))
         return wait_s

@@ -303,7 +303,7 @@ class Supervisor(Actor[SupervisorInbox]):
             wait_s = child.streak.failed(now, random.random())  # noqa: S311  jitter
             child.held = True
             ctx.send_after(wait_s, StartAgain(child.spec.id, child.number))
-        if ctx.probe.wanted:
+        if ChildRestarting in ctx.probe.wanted:
             ctx.probe.emit(ChildRestarting(ctx.path, child.spec.id, reason, wait_s))
         self._make_due(child)
         return True
@@ -320,7 +320,7 @@ class Supervisor(Actor[SupervisorInbox]):
         return [other for other in self._children if other is not child and (self._spec.strategy == "one_for_all" or other.place > child.place)]
 
     def _give_up(self, child: _Child, reason: Reason, ctx: Context[SupervisorInbox]) -> None:
-        if ctx.probe.wanted:
+        if SupervisorGaveUp in ctx.probe.wanted:
             ctx.probe.emit(SupervisorGaveUp(ctx.path, child.spec.id, reason))
         ctx.stop(GaveUp(ctx.path, child.spec.id, reason))
 
