@@ -8,7 +8,7 @@ import hashlib
 import ipaddress
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -37,9 +37,15 @@ def create_app(deps: Deps) -> web.Application:
     app = web.Application(middlewares=[_guarded], client_max_size=deps.settings.body_max_bytes, handler_args={"access_log": None})
     app[DEPS] = deps
     app[DOCUMENT] = msgspec.json.encode(document(ROUTES))
+    app.cleanup_ctx.append(_service_closed)
     for route in ROUTES:
         app.router.add_route(route.method, re.sub(r"\{(\w+)\.\.\.\}", r"{\1:.+}", route.path), _dispatch(route, deps))
     return app
+
+
+async def _service_closed(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[DEPS].service.close()
 
 
 def _dispatch(route: Route, deps: Deps) -> Next:

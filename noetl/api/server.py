@@ -19,7 +19,7 @@ _CLOSE_S = 2.0
 class ApiServer(AsyncActor[Any]):
     """Listens while it lives. `listening` is told the address, with the port that was given when none was wanted."""
 
-    def __init__(self, host: str, port: int, deps: Callable[[], Deps], listening: Callable[[str], None]) -> None:
+    def __init__(self, host: str, port: int, deps: Callable[[], Deps], listening: Callable[[str, int], None]) -> None:
         self._host = host
         self._port = port
         self._deps = deps
@@ -37,8 +37,7 @@ class ApiServer(AsyncActor[Any]):
                 f"the API can't listen on {self._host}:{self._port}: {error.strerror or error}; another process may be there, --port takes another"
             ) from error
         host, port = self._runner.addresses[0][:2]
-        self._port = port  # when it is started again it is found at the same place
-        self._listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        self._listening(f"http://{f'[{host}]' if ':' in host else host}:{port}", port)
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
         if self._runner is not None:

@@ -95,6 +95,10 @@ class Service:
         self._domains = domains
         self._reports = reports or _Reports()
 
+    def close(self) -> None:
+        """Those who watch are not woken any more."""
+        self._feed.close()
+
     def on_behalf_of(self, by: str, domains: tuple[str, ...] | None) -> Service:
         return Service(self._engine, self._local, self._feed, by=by, domains=domains, reports=self._reports)
 

@@ -46,8 +46,8 @@ def api_server(parts: Parts) -> ApiServer:
     serving = parts.serving
     assert serving is not None
 
-    def listening(url: str) -> None:
-        serving.url = url
+    def listening(url: str, port: int) -> None:
+        serving.url, serving.port = url, port  # when it is started again it is found at the same place
 
     return ApiServer(serving.host, serving.port, lambda: _deps(parts), listening)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 from noetl import __version__
 from tests.api.conftest import WAITING, Caller
 
@@ -44,3 +47,19 @@ workflow:
     assert (part.status, part.raw) == (206, whole.raw[10:20])
     for wrong in ("0" * 64, "..%2f..%2fvault.key", "x"):
         assert (await api.get(f"/api/artifacts/{wrong}")).status == 404
+
+
+async def test_an_api_that_crashes_is_back_at_the_same_place_and_listens_once(api: Caller) -> None:
+    """It is a branch of the tree like any other: what runs goes on meanwhile."""
+    await api.register(WAITING)
+    execution_id = await api.execute("demo/waiting")
+    listeners = len(api.node.probe._listeners)
+    root: Any = api.node.root
+    server = next(child for child in root.child_records() if child.id == "api")
+    server.crash(RuntimeError("a bug"))
+    while server.incarnation == 1 or not server.is_ready():
+        await asyncio.sleep(0.01)
+    report = (await api.get(f"/api/executions/{execution_id}")).body
+    assert report["status"] == "running"
+    assert len(api.node.probe._listeners) == listeners
+    await api.post(f"/api/executions/{execution_id}/cancel", {})
