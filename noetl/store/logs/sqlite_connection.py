@@ -16,6 +16,7 @@ _WAIT_S: Final = 10.0
 """How long a read, or the opening, waits for another process."""
 
 _WEIGHT: Final = 0.2
+_FORGET: Final = 0.95
 
 _HINTS: Final = {
     sqlite3.SQLITE_FULL: "the disk is full: make room, then resume",
@@ -28,16 +29,19 @@ _HINTS: Final = {
 
 
 class Connection(sqlite3.Connection):
-    """Knows its file, for messages, and how long its commits take of late. `path` is None in memory."""
+    """Knows its file, for messages, and how long commits take of late, as far as the loop made them itself. `path` is None in memory."""
 
     path: Path | None = None
     commit_s: float = 0.0
 
-    def end_transaction(self) -> None:
-        """Commit."""
+    def end_transaction(self, *, on_thread: bool = False) -> None:
+        """Commit. A thread waits for the interpreter as much as for the disk: its time tells nothing, but slow times of the loop are forgotten."""
         started = time.perf_counter()
         self.execute("commit")
-        self.commit_s += (time.perf_counter() - started - self.commit_s) * _WEIGHT
+        if on_thread:
+            self.commit_s *= _FORGET
+        else:
+            self.commit_s += (time.perf_counter() - started - self.commit_s) * _WEIGHT
 
 
 def open_writing(path: Path | None, settings: StoreSettings) -> Connection:

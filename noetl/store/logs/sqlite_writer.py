@@ -150,7 +150,7 @@ class Writer:
             if is_busy(error):
                 return None
             return [job.tell(unavailable(error, self._connection.path)) for job in jobs]
-        return _commit_begun(self._connection, jobs)
+        return _commit_begun(self._connection, jobs, on_thread=False)
 
     def _hand_over(self, jobs: list[Job]) -> None:
         self._busy = True
@@ -192,7 +192,7 @@ def _transaction(connection: Connection, jobs: list[Job], wait_s: float) -> list
         _begin(connection, wait_s)
     except sqlite3.Error as error:
         return [job.tell(unavailable(error, connection.path)) for job in jobs]
-    return _commit_begun(connection, jobs)
+    return _commit_begun(connection, jobs, on_thread=True)
 
 
 def _begin(connection: Connection, wait_s: float) -> None:
@@ -211,10 +211,10 @@ def _begin(connection: Connection, wait_s: float) -> None:
             return
 
 
-def _commit_begun(connection: Connection, jobs: list[Job]) -> list[Outcome]:
+def _commit_begun(connection: Connection, jobs: list[Job], *, on_thread: bool) -> list[Outcome]:
     try:
         outcomes = _carry_out(connection, jobs)
-        connection.end_transaction()
+        connection.end_transaction(on_thread=on_thread)
     except Exception as error:  # noqa: BLE001  whatever it is, it belongs to those who handed the jobs over
         _give_up(connection)
         told = unavailable(error, connection.path) if isinstance(error, sqlite3.Error) else error
