@@ -75,7 +75,7 @@ def show() -> None:
 
 @show.command("playbook")
 @click.argument("path")
-@click.option("--version", type=_VERSION, help="Default: the latest.")
+@click.option("--version", type=_VERSION, metavar="N", help="Default: the latest.")
 @json_option
 @server_options
 def show_playbook(path: str, version: int | None, as_json: bool, server: Server) -> None:

@@ -28,7 +28,7 @@ def execute() -> None:
 @click.option("--payload", metavar="JSON|@FILE", help="Values for the playbook's workload: each replaces the one of its name.")
 @click.option("--set", "assignments", multiple=True, metavar="A.B=V", help="One value of the payload; V is JSON, else text. Repeatable.")
 @click.option("--merge", is_flag=True, help="Mappings of the payload merge into those of the workload instead.")
-@click.option("--version", type=click.IntRange(min=1), help="Default: the latest.")
+@click.option("--version", type=click.IntRange(min=1), metavar="N", help="Default: the latest.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print it.")
 @click.option("--watch", is_flag=True, help="Show the events as they come, then the end.")
 @click.option("--idempotency-key", "key", metavar="KEY", help="Starts one execution, however often it is asked for under this key.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from noetl.cli.printing import event_line, json_option, local, print_json
-from noetl.cli.servers import Server, server_options
+from noetl.cli.servers import Server, store_or_server_options
 from noetl.cli.sources import OPEN, Shown, source_of
 from noetl.cli.stores import in_store, row_of, store_option
 
@@ -48,10 +48,10 @@ def executions() -> None:
 @click.option("--status", type=click.Choice(_STATUSES), help="Only executions with this status.")
 @click.option("--path", help="Only executions of this playbook.")
 @click.option("--label", metavar="NAME[=VALUE]", help="Only executions with this label.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="At most so many.")
 @json_option
 @store_option
-@server_options
+@store_or_server_options
 def list_(status: Any, path: str | None, label: str | None, limit: int, as_json: bool, store: str | None, server: Server) -> None:
     """List executions, newest first. Sub-playbooks are shown with their parents."""
     from noetl.engine.client import ExecutionFilter
@@ -69,7 +69,7 @@ def list_(status: Any, path: str | None, label: str | None, limit: int, as_json:
 @click.argument("execution", type=ID)
 @json_option
 @store_option
-@server_options
+@store_or_server_options
 def show(execution: ExecutionId, as_json: bool, store: str | None, server: Server) -> None:
     """Show one execution: its steps, results and errors."""
     found = source_of(store, server).execution(execution)
@@ -83,7 +83,7 @@ def show(execution: ExecutionId, as_json: bool, store: str | None, server: Serve
 @click.argument("execution", type=ID)
 @json_option
 @store_option
-@server_options
+@store_or_server_options
 def events(execution: ExecutionId, as_json: bool, store: str | None, server: Server) -> None:
     """Show the log of one execution, event by event (docs/reference/events.md)."""
     found = source_of(store, server).events(execution)
@@ -118,9 +118,9 @@ def logs(execution: ExecutionId, step: str | None, as_json: bool, store: str | N
 
 @executions.command()
 @click.argument("execution", type=ID)
-@click.option("--reason", default="cancelled by the user", show_default=True)
+@click.option("--reason", default="cancelled by the user", show_default=True, help="Is kept in its log.")
 @store_option
-@server_options
+@store_or_server_options
 def cancel(execution: ExecutionId, reason: str, store: str | None, server: Server) -> None:
     """Cancel an execution, wherever it runs. One of the local store that nobody runs any more is ended here.
 

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from noetl.errors import NoetlError
 
 T = TypeVar("T")
-_OPTIONS = (
-    click.option("--url", metavar="URL", help="The server. Default: NOETL_URL, else http://127.0.0.1:8082."),
-    click.option("--host", metavar="HOST", help="The server's host, in place of --url."),
-    click.option("--port", type=click.IntRange(1, 65_535), help="The server's port, in place of --url."),
-    click.option("--token", metavar="TOKEN", help="Who asks. Default: NOETL_TOKEN, else what `noetl login` has kept for that server."),
-)
 
 
 class Server(Struct, frozen=True):
@@ -37,19 +31,35 @@ class Server(Struct, frozen=True):
         return (self.url, self.host, self.port) != (None, None, None)
 
 
-def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options for a command that talks to a server, which it gets as `server`."""
+Command = Callable[..., Any]
 
-    @functools.wraps(command)
-    def with_server(*args: Any, url: str | None, host: str | None, port: int | None, token: str | None, **named: Any) -> Any:
-        if url is not None and (host, port) != (None, None):
-            raise click.UsageError("name the server by --url, or by --host and --port, not by both")
-        return command(*args, server=Server(url, host, port, token), **named)
 
-    wrapped: Callable[..., Any] = with_server
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+def _server_options(about: str) -> Callable[[Command], Command]:
+    """Options for a command that talks to a server, which it gets as `server`. `about` is the help of the first."""
+    options = (
+        click.option("--url", metavar="URL", help=about),
+        click.option("--host", metavar="HOST", help="The server's host, in place of --url."),
+        click.option("--port", type=click.IntRange(1, 65_535), metavar="PORT", help="The server's port, in place of --url."),
+        click.option("--token", metavar="TOKEN", help="Who asks. Default: NOETL_TOKEN, else what `noetl login` has kept for that server."),
+    )
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_server(*args: Any, url: str | None, host: str | None, port: int | None, token: str | None, **named: Any) -> Any:
+            if url is not None and (host, port) != (None, None):
+                raise click.UsageError("name the server by --url, or by --host and --port, not by both")
+            return command(*args, server=Server(url, host, port, token), **named)
+
+        wrapped: Command = with_server
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+server_options = _server_options("The server. Default: NOETL_URL, else http://127.0.0.1:8082.")
+store_or_server_options = _server_options("A server, in place of the local store. Default: NOETL_URL, if that is set.")
 
 
 def url_of(server: Server) -> str:

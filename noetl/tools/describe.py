@@ -48,9 +48,12 @@ _OUTPUTS: Final[dict[str, dict[str, Any]]] = {
 def input_schema(kind: str) -> dict[str, Any] | None:
     """None for a kind that has no backend here, or whose driver is not installed."""
     try:
-        return msgspec.json.schema(find(kind).Input)
+        given = find(kind).Input
     except ToolRefused:
         return None
+    _, components = msgspec.json.schema_components([given], ref_template="#/$defs/{name}")
+    own = components.pop(given.__name__)
+    return {**own, "$defs": components} if components else own
 
 
 def output_schema(kind: str) -> dict[str, Any]:

@@ -75,9 +75,10 @@ def tools() -> ToolList:
 
 
 def _tool(name: str, kind: Kind) -> ToolEntry:
-    found = input_schema(name)
-    fields = {"type": "object", "properties": {field: {"description": about} for field, about in kind.fields.items()}}
-    return ToolEntry(kind=name, available=found is not None, description=kind.about, input=found or fields, output=output_schema(name))
+    found = input_schema(name) or {}
+    properties = {field: {"description": about, **found.get("properties", {}).get(field, {})} for field, about in kind.fields.items()}
+    schema = {"type": "object", **found, "properties": {**found.get("properties", {}), **properties}}
+    return ToolEntry(kind=name, available=bool(found), description=kind.about, input=schema, output=output_schema(name))
 
 
 ROUTES: Final = (
