@@ -122,6 +122,7 @@ class Caller:
             timeout_s=given.timeout_s,
             memory_bytes=None if given.memory_bytes is None else int(given.memory_bytes),
             render=lambda text: _render_text(text, names, session, hold),
+            scrub=self._secrets.scrub if self._secrets.known else None,
             sensitive=self._secrets.known,
         )
         wanted, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)

@@ -72,7 +72,7 @@ async def run(given: Input, ctx: ToolContext) -> Any:
     timeout_s = settings.python.timeout_s if ctx.timeout_s is None else None  # the engine keeps the time that the playbook sets
     try:
         async with asyncio.timeout(timeout_s):
-            return await sandbox.call(job, log=ctx.log, memory_bytes=ctx.memory_bytes)
+            return await sandbox.call(job, log=ctx.log, scrub=ctx.scrub, memory_bytes=ctx.memory_bytes)
     except TimeoutError:
         raise ToolTimeout(f"the code was stopped after {timeout_s:g} s; set 'timeout' if it may take longer") from None
 

@@ -171,6 +171,7 @@ class ToolContext:
         "names",
         "render",
         "resources",
+        "scrub",
         "sensitive",
         "timeout_s",
     )
@@ -189,6 +190,7 @@ class ToolContext:
         env: Mapping[str, str] | None = None,
         log: Callable[[str, str], None] = lambda stream, text: None,
         render: Callable[[str], Awaitable[str]] = _as_it_is,
+        scrub: Callable[[str], str] | None = None,
         sensitive: bool = False,
         base_dirs: tuple[Path, ...] = (),
         timeout_s: float | None = None,
@@ -213,6 +215,8 @@ class ToolContext:
         """`log(stream, line)`: a line for the run's log; stream is stdout, stderr or warning."""
         self.render = render
         """Renders a text that the call has fetched (SQL of a `script`) over the scope of the task."""
+        self.scrub = scrub
+        """Takes what must not be seen out of a text, if there is such. What is logged is scrubbed anyway; this is for texts that are cut before."""
         self.sensitive = sensitive
         """Values of the call may hold secrets: nothing of it goes to disk but through the engine."""
         self.base_dirs = base_dirs

@@ -149,7 +149,7 @@ def _cipher(key: Key) -> Any:
 def pattern_of(secret: str) -> str:
     """A regular expression for a secret in the forms in which it travels.
 
-    As text, each character as it is or escaped for URLs, JSON, HTML or by a backslash, also several times over; the same for each line of a secret
+    As text, each character as it is or escaped for URLs, JSON, HTML, Python or by a backslash, also several times over; the same for each line of a secret
     that has several, since logs have lines; as hex; and as base64, alone or in the midst of other bytes.
     """
     raw = secret.encode()
@@ -180,6 +180,18 @@ def _spellings(char: str) -> Iterator[str]:
     in_json = json.dumps(char)[1:-1]
     if in_json.startswith("\\"):
         yield rf"(?<=\\)(?i:{in_json[1:]})".replace("\\u", r"\\++u")  # one that is no letter of our alphabets has two escapes
+    if not (char.isascii() and char.isprintable()):
+        yield from _in_python(char)
+
+
+def _in_python(char: str) -> Iterator[str]:
+    """Escapes that only Python writes, of a text and of its bytes; those of JSON are the others."""
+    code = ord(char)
+    if code < 0x100:
+        yield rf"(?<=\\)(?i:x{code:02x})"
+    elif code > 0xFFFF:
+        yield rf"(?<=\\)(?i:u{code:08x})"
+    yield r"(?<=\\)" + r"\\++".join(f"(?i:x{byte:02x})" for byte in char.encode())
 
 
 def _in_url(text: str) -> str:

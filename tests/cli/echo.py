@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -14,8 +15,22 @@ class Echo(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """`/fail…` answers 500."""
-        body = json.dumps({"authorization": self.headers.get("Authorization"), "path": self.path}).encode()
-        self.send_response(500 if self.path.startswith("/fail") else 200)
+        answer = {"authorization": self.headers.get("Authorization"), "path": self.path, "headers": dict(self.headers)}
+        self._answer(500 if self.path.startswith("/fail") else 200, answer)
+
+    def do_POST(self) -> None:
+        """`/token` gives the token that the form asks for; `/refuse` refuses, with all that it was sent in its words."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+        if self.path == "/token":
+            self._answer(200, {"access_token": parse_qs(body)["audience"][0], "expires_in": 3600})
+        elif self.path == "/refuse":
+            self._answer(400, {"error": "invalid_client", "error_description": f"what is {body}, or {parse_qs(body)}?"})
+        else:
+            self._answer(200, {"body": body, "headers": dict(self.headers)})
+
+    def _answer(self, status: int, answer: object) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

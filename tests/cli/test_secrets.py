@@ -81,6 +81,8 @@ def in_clear(data: str | bytes) -> list[str]:
             json.dumps(secret)[1:-1],
             json.dumps(secret, ensure_ascii=False)[1:-1],
             repr(secret)[1:-1],
+            ascii(secret)[1:-1],
+            repr(secret.encode())[2:-1],
             secret.encode().hex(),
             base64.b64encode(secret.encode()).decode(),
             base64.b64encode(f"joe:{secret}".encode()).decode(),

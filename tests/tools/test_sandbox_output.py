@@ -59,6 +59,32 @@ def test_both_streams_share_one_bound_and_one_notice() -> None:
     assert lines == [("stdout", "12345"), ("stderr", "abcd"), ("warning", "output: 5,005 bytes dropped after the first 10 (python.log_max_bytes)")]
 
 
+def masked(pieces: list[bytes], max_bytes: int = 1_000_000) -> Lines:
+    """As `fed`, where there is a secret."""
+    lines: Lines = []
+    output = Output(lambda stream, line: lines.append((stream, line)), max_bytes, lambda text: text.replace("hunter-22", "***"))
+    for piece in pieces:
+        output.feed("stdout", piece)
+    output.finish()
+    return lines
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("arrives", [1_000_000, 16_384, 777])
+@pytest.mark.parametrize("before", [16_375, 16_380, 32_760, 17_400])
+def test_a_secret_is_not_torn_where_a_long_line_is_cut(before: int, arrives: int, end: str) -> None:
+    data = ("x" * before + "hunter-22" + "y" * 20_000 + end).encode()
+    text = "".join(line for _, line in masked([data[start : start + arrives] for start in range(0, len(data), arrives)]))
+    assert text == "x" * before + "***" + "y" * 20_000
+
+
+@pytest.mark.parametrize("bound", range(100, 112))
+def test_a_secret_is_not_torn_where_the_output_is_cut_off(bound: int) -> None:
+    lines = masked([b"first\n", b"x" * 94 + b"hunter-22 and more\n"], bound)
+    assert "hunt" not in "".join(line for _, line in lines)
+    assert lines[-1][0] == "warning"
+
+
 @given(frames=st.lists(st.binary(max_size=100)), data=st.data())
 def test_frames_are_the_same_however_the_bytes_arrive(frames: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(header(len(frame)) + frame for frame in frames)

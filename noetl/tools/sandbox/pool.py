@@ -14,7 +14,7 @@ from noetl.machine import cores
 from noetl.tools.sandbox.frames import bound
 from noetl.tools.sandbox.keeper import Keeper
 from noetl.tools.sandbox.messages import Done, Failed, Job, encode_job
-from noetl.tools.sandbox.output import Log, Output
+from noetl.tools.sandbox.output import Log, Output, Scrub
 from noetl.tools.sandbox.sizes import show_bytes
 from noetl.tools.sandbox.worker import End, NotBegun, Worker
 from noetl.tools.tool import Resources
@@ -59,7 +59,7 @@ class Sandbox:
         """Have a worker made ready; does not wait for it. A node does this while it loads other things."""
         self._refill()
 
-    async def call(self, job: Job, *, log: Log, memory_bytes: int | None = None) -> Any:
+    async def call(self, job: Job, *, log: Log, scrub: Scrub | None = None, memory_bytes: int | None = None) -> Any:
         """Run a job in a worker and return its result: plain data, or a handle when it is large.
 
         When this is cancelled, the code is stopped, and all of it is gone before the cancellation goes through.
@@ -70,7 +70,7 @@ class Sandbox:
         request = encode_job(job)
         if len(request) > self._max_frame_bytes:
             raise ToolError(f"the arguments have {show_bytes(len(request))}, more than values.result_max_bytes allows", kind="limit")
-        output = Output(log, self._limits.log_max_bytes)
+        output = Output(log, self._limits.log_max_bytes, scrub)
         async with self._slots:
             answer = await self._run(request, output, memory_bytes or self._limits.memory_bytes)
         for warning in answer.warnings:
