@@ -22,6 +22,7 @@ from noetl.errors import ToolError
 from noetl.settings import PythonSettings, Settings
 from noetl.tools import python
 from noetl.tools.sandbox.pool import Sandbox, open_sandbox
+from noetl.tools.sandbox.worker import Worker
 from noetl.tools.tool import Call, Resources, ToolContext
 from tests.tools.conftest import MakeContext
 from tests.tools.sandbox_news import Heard, await_deaths, is_alive, marked, parent_of
@@ -198,6 +199,26 @@ async def test_what_was_printed_before_a_cancellation_is_delivered(run: Run, hea
     call.cancel()
     await asyncio.wait([call])
     assert heard.of("stdout") == [*map(str, range(500)), "ready", "end"]
+
+
+async def test_a_call_that_is_cancelled_in_the_moment_in_which_its_process_is_ready_leaves_it_to_the_next(
+    run: Run, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cancelled, and does not know it yet, when the process is offered."""
+    pool = await sandbox_of(make_context())
+    offer = pool._offer
+
+    def cancel_and_offer(worker: Worker) -> None:
+        monkeypatch.undo()
+        call.cancel()
+        offer(worker)
+
+    monkeypatch.setattr(pool, "_offer", cancel_and_offer)
+    call = asyncio.ensure_future(run("result = 1"))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert (len(pool._busy), len(pool._idle)) == (0, 1)
+    assert await run("result = 2") == 2
 
 
 async def test_a_call_that_waits_for_its_turn_can_be_cancelled(run: Run, heard: Heard, make_context: MakeContext) -> None:

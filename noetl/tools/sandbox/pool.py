@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -141,17 +142,27 @@ class Sandbox:
             return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._waiting.remove(turn)
+                with contextlib.suppress(ValueError):  # passed over already
+                    self._waiting.remove(turn)
             elif turn.exception() is None:  # offered in the moment in which we were cancelled
                 self._give_back(turn.result())  # which may have died since
             raise
 
     def _offer(self, worker: Worker) -> None:
-        if self._waiting:
-            self._busy.add(worker)
-            self._waiting.popleft().set_result(worker)
-        else:
+        turn = self._next_waiting()
+        if turn is None:
             self._idle.append(worker)
+        else:
+            self._busy.add(worker)
+            turn.set_result(worker)
+
+    def _next_waiting(self) -> asyncio.Future[Worker] | None:
+        """Who has waited longest. One that was cancelled in this moment, and does not know it yet, waits no more."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                return turn
+        return None
 
     def _give_back(self, worker: Worker) -> None:
         worker.drain()
@@ -210,8 +221,9 @@ class Sandbox:
 
     def _refuse(self, reason: str) -> None:
         """Tell the first who waits that there is no worker to be had. Not asked for again here: what failed now would fail for ever."""
-        if self._waiting:
-            self._waiting.popleft().set_exception(_lost(reason))
+        turn = self._next_waiting()
+        if turn is not None:
+            turn.set_exception(_lost(reason))
 
 
 def _lost(reason: str) -> ToolError:
