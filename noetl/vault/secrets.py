@@ -144,8 +144,8 @@ def _cipher(key: Key) -> Any:
 def pattern_of(secret: str) -> str:
     """A regular expression for a secret in the forms in which it travels.
 
-    As text, each character as it is or escaped for URLs, JSON, HTML, Python or by a backslash, also several times over; the same for each line of a secret
-    that has several, since logs have lines; as hex; and as base64, alone or in the midst of other bytes.
+    As text, each character as it is or escaped for URLs, JSON, HTML, Python or by a backslash, also several times over; the same for each line of a
+    secret that has several, since logs have lines; as hex; and as base64, alone or in the midst of other bytes.
     """
     raw = secret.encode()
     texts = [_spelled(text) for text in (secret, *_lines(secret)) if len(text) >= LEAST_CHARS]

@@ -159,7 +159,7 @@ def newer(file: Path) -> None:
 STORES: dict[str, tuple[Any, str]] = {
     "text": (lambda file: file.write_text("dear diary\n" * 100), "the file is not a NoETL store"),
     "another program's": (other_program, "the file is a database of another program"),
-    "newer": (newer, "the store has format 99, this NoETL knows formats up to 1: use the newer NoETL that wrote it"),
+    "newer": (newer, "the store has format 99, this NoETL knows formats up to 2: use the newer NoETL that wrote it"),
     "damaged": (lambda file: file.write_bytes(b"SQLite format 3\0" + b"\xff" * 5000), "the file is not a NoETL store"),
     "below a file": (lambda file: None, "the store can't be made: "),
     "no directory for files": (lambda file: None, "check that its directory exists and can be written"),
