@@ -167,10 +167,11 @@ class LocalClient:
         return await shown_result(state, engine.cache, engine.secrets, engine.settings.values.inline_max_bytes)
 
     def _env(self, program: Program) -> dict[str, Any]:
-        """The variables that the playbook names and may see."""
-        allowed = self._engine.settings.env_allow
+        """The variables that the playbook names and may see; never the one that holds the vault's key."""
+        settings = self._engine.settings
+        allowed = settings.env_allow
         named = allowed or tuple(name for name in _named_env(program) if not _SECRET_LOOKING.search(name))
-        return {name: self._environment[name] for name in named if name in self._environment}
+        return {name: self._environment[name] for name in named if name in self._environment and name != settings.vault.key_env}
 
 
 def encode_cancel(reason: str) -> bytes:

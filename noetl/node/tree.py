@@ -25,7 +25,7 @@ from noetl.node.profile import Profile, slots_of
 from noetl.node.runlog import RunLog
 from noetl.node.serving import Serving, api_server
 from noetl.probe import Probe
-from noetl.settings import Settings
+from noetl.settings import Settings, VaultSettings
 from noetl.store.lease import Owner
 from noetl.store.lease import Shard as ShardLease
 from noetl.store.logs.sqlite import open_sqlite
@@ -120,6 +120,11 @@ class StoreKeeper(AsyncActor[Any]):
             await store.close()
 
 
+def _readable(settings: VaultSettings) -> list[str]:
+    """The variables that credentials may be read from: never the one that holds the vault's key."""
+    return [name for name in settings.env_allow if name != settings.key_env]
+
+
 async def _no_secrets(clock: Clock, _: Resources) -> Fetched:
     """What executions will have fetched: let go of when they end."""
     return Fetched(clock)
@@ -150,7 +155,7 @@ class Toolbox(AsyncActor[Any]):
         caller = Caller(
             resources=resources,
             cache=cache,
-            credentials=Credentials(LayeredVault(parts.vault, parts.sealed), parts.secrets, parts.environment, parts.settings.vault.env_allow),
+            credentials=Credentials(LayeredVault(parts.vault, parts.sealed), parts.secrets, parts.environment, _readable(parts.settings.vault)),
             fetched=await resources.get("fetched", partial(_no_secrets, parts.clock)),
             secrets=parts.secrets,
             settings=parts.settings,

@@ -130,6 +130,15 @@ async def test_an_auth_that_can_not_be_is_refused_in_words(boot: Boot, endpoint:
     assert endpoint.echoed == []
 
 
+async def test_no_playbook_can_read_the_variable_that_holds_the_master_key(boot: Boot, endpoint: TokenEndpoint) -> None:
+    settings = Settings(env_allow=("MASTER",), vault=VaultSettings(key_env="MASTER", env_allow=("MASTER",)))
+    bench = await boot(settings=settings, environment={"MASTER": "00" * 32})
+    state = await run(bench, endpoint, fetch(params={"x": "{{ env.MASTER }}"}))
+    assert (state.status, state.env, state.results["start"]["url"]) == ("completed", {}, f"{endpoint.url}/echo")
+    state = await run(bench, endpoint, fetch(auth={"source": "env", "type": "bearer", "key": "MASTER"}))
+    assert "the variable MASTER may not be read" in failed(state)[1]
+
+
 async def test_a_postgres_login_may_come_from_a_variable(boot: Boot, endpoint: TokenEndpoint) -> None:
     bench = await boot(settings=ALLOWED, environment={"DSN": "postgresql://joe:hunter22@127.0.0.1:1/db"})
     auth = {"source": "env", "type": "postgres", "key": "DSN"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import warnings
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -15,19 +16,27 @@ from tests.engine.conftest import Boot
 from tests.engine.playbooks import playbook
 from tests.engine.test_keychain import vault_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
 BACK = "http://localhost/back"
+PROVIDER = """
+import sys
+import oidc_provider_mock
+
+with oidc_provider_mock.run_server_in_thread() as server:
+    print(server.server_port, flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def provider() -> Iterator[str]:
-    """Its address."""
-    with warnings.catch_warnings(record=True):  # it warns of parts of its own
-        import oidc_provider_mock
-
-    with oidc_provider_mock.run_server_in_thread() as server:
-        yield f"http://localhost:{server.server_port}"
+    """Its address. In a process of its own: it has threads, and warns of parts of its own."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", PROVIDER], text=True, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"http://localhost:{int(process.stdout.readline())}"
+        process.stdin.close()
+        process.wait(10)
 
 
 def logged_in(provider: str) -> str:
@@ -36,7 +45,9 @@ def logged_in(provider: str) -> str:
     connection = HTTPConnection(urlsplit(provider).netloc)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     connection.request("POST", f"/oauth2/authorize?{urlencode(wanted)}", urlencode({"sub": "joe"}), form)
-    location = connection.getresponse().headers["Location"]
+    response = connection.getresponse()
+    response.read()
+    location = response.headers["Location"]
     connection.close()
     return parse_qs(urlsplit(location).query)["code"][0]
 
