@@ -205,7 +205,7 @@ async def test_a_call_that_is_cancelled_in_the_moment_in_which_its_process_is_re
     run: Run, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is cancelled, and does not know it yet, when the process is offered."""
-    pool = await sandbox_of(make_context())
+    pool = await sandbox_of(make_context(settings=ONE))
     offer = pool._offer
 
     def cancel_and_offer(worker: Worker) -> None:
