@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -24,7 +24,7 @@ from noetl.events import AnyEvent, Phase, decode_events
 NO_HASH: Final = b"\0" * 32
 """What the first append of an execution is chained to."""
 
-InboxKind = Literal["start", "cancel", "child_ended"]
+InboxKind = Literal["start", "cancel", "child_ended", "outcome"]
 Origin = Literal["run", "node"]
 """Who looks after an execution whose process is gone: a person, who resumes it (`run`), or the next node that starts on the store (`node`)."""
 
@@ -135,6 +135,17 @@ def check_chain(rows: Iterable[StoredAppend], previous: bytes = NO_HASH, version
         previous = row.hash
 
 
+class FedAppend(Struct, frozen=True):
+    """A row of the log on its way to who reads along. `sequence` grows within its shard."""
+
+    shard: int
+    sequence: int
+    execution_id: int
+    path: str
+    """Catalog path of the execution."""
+    append: StoredAppend
+
+
 Done = Callable[[StoreError | None], None]
 
 
@@ -151,6 +162,11 @@ class Log(Protocol):
 
     async def read(self, execution_id: int, after: int = 0, upto: int | None = None) -> list[StoredAppend]:
         """The rows with `after < version <= upto`, in order."""
+        ...
+
+    async def fed(self, shard: int, after: int, limit: int = 500) -> list[FedAppend]:
+        """What was appended under a shard, in the order of its sequence, behind `after`. One that is committed later never has a lower sequence than
+        one that was read: nobody who goes on from where he was misses any."""
         ...
 
     def bodies(self) -> AsyncIterator[bytes]:
@@ -170,6 +186,16 @@ class Snapshot(Struct, frozen=True):
     hash: bytes
     evolve: str
     body: bytes
+
+
+class Positions(Protocol):
+    """How far readers of the log have come, by their names: the sequence of the last append of each shard that they are done with."""
+
+    async def positions(self, reader: str) -> dict[int, int]: ...
+
+    async def keep_positions(self, reader: str, positions: Mapping[int, int]) -> None:
+        """Those that are not named stay. One never goes back."""
+        ...
 
 
 class Snapshots(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -42,11 +43,18 @@ class Executions(Protocol):
         """An execution and all that descends from it, oldest first."""
         ...
 
-    async def due(self, shard: int, now: dt.datetime) -> list[int]:
-        """Executions of the shard that wait in the store and whose time has come."""
+    async def request(self, row: ExecutionRow, begin: InboxRow) -> None:
+        """Make an execution that whoever owns its shard will begin: its row, and the message to begin with. Durable when this returns; nothing when the
+        row is there already."""
         ...
 
-    async def next_wake(self, shard: int) -> dt.datetime | None: ...
+    async def due(self, shards: Sequence[int], now: dt.datetime) -> list[int]:
+        """Executions of these shards that wait in the store and whose time has come."""
+        ...
+
+    async def left_in(self, shard: int) -> list[int]:
+        """Executions of a shard that somebody has to go on with now: that have not ended, and do not wait for a time."""
+        ...
 
     async def quarantine(self, execution_id: int, reason: str, tell: InboxRow | None = None) -> None:
         """Mark an execution that can't go on as failed, outside of its log; with it, leave a message for another one."""
@@ -62,8 +70,8 @@ class Inbox(Protocol):
         """Leave a message for an execution, whoever owns it. Raises `NotFound`."""
         ...
 
-    async def waiting(self, shard: int) -> list[InboxRow]:
-        """Messages for executions of the shard that are not taken in, oldest first. One that has ended, or is in quarantine, is not woken by any."""
+    async def waiting(self, shards: Sequence[int]) -> list[InboxRow]:
+        """Messages for executions of these shards that are not taken in, oldest first. One that has ended, or is in quarantine, is not woken by any."""
         ...
 
     async def discard(self, ids: tuple[int, ...]) -> None:

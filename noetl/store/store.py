@@ -10,7 +10,8 @@ from noetl.store.access import Audit, Requests, Tokens
 from noetl.store.catalog import Catalog
 from noetl.store.credentials import Credentials
 from noetl.store.lease import Shards
-from noetl.store.log import Log, Snapshots
+from noetl.store.log import Log, Positions, Snapshots
+from noetl.store.members import Members
 from noetl.store.projection import Executions, Inbox
 
 
@@ -20,7 +21,9 @@ class Store:
 
     log: Log
     snapshots: Snapshots
+    positions: Positions
     shards: Shards
+    members: Members
     executions: Executions
     inbox: Inbox
     catalog: Catalog
