@@ -187,6 +187,10 @@ class ResultList(Sequence[Any]):
         self._load = load
         self._labels = labels
 
+    @property
+    def labels(self) -> Mapping[str, Any] | None:
+        return self._labels
+
     def plain(self) -> Any:
         return self._source
 

@@ -6,17 +6,14 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from noetl.actors.actor import SHUTDOWN, AsyncActor, Context, Reason
-from noetl.actors.ref import Ref
 from noetl.engine.call import Caller, Done, Outcome, Refused
-from noetl.engine.messages import ChildRequested, Failed, Lost, Stopped, Succeeded
+from noetl.engine.messages import ChildRequested, Failed, Lost, OutcomeMessage, Stopped, Succeeded
 from noetl.engine.order import Order
 from noetl.engine.pool import Granted
 from noetl.errors import ToolError
 from noetl.events import Value
 from noetl.ids import ExecutionId
 from noetl.tools.tool import StartChild
-
-OutcomeMessage = Succeeded | Failed | Stopped | Lost | ChildRequested
 
 
 class Children(Protocol):
@@ -84,7 +81,3 @@ class Attempt(AsyncActor[Granted]):
         call = self._order.call
         task, attempt, number = self._order.key
         return {"run": call.run, "index": call.index, "task": task, "attempt": attempt, "call": number}
-
-
-def attempt_start(order: Order, caller: Caller, children: Children, step: Ref[Any]) -> Callable[[], Attempt]:
-    return lambda: Attempt(order, caller, children, step.report)

@@ -49,14 +49,16 @@ class Attempts:
         done: dict[int, list[int]] = {}
         for event in _over(events):
             self._running.pop((event.run, event.index), None)
+            self._engine.claims.release(state.execution_id, event.run, event.index)
             if event.run in state.runs:
                 done.setdefault(event.run, []).append(event.index)
         for run, indexes in done.items():
             self._supervisor.report(Dispatch(run, "", Committed(tuple(indexes))))
 
-    def close(self, run_ids: Iterable[int]) -> None:
+    def close(self, run_ids: Iterable[int], state: State) -> None:
         """These runs are over: whatever they still have running is stopped."""
         for run_id in run_ids:
+            self._engine.claims.release_run(state.execution_id, run_id)
             self._supervisor.report(CloseStep(run_id))
             for key in [key for key in (*self._running, *self._due) if key[0] == run_id]:
                 self._running.pop(key, None)

@@ -76,6 +76,10 @@ class ValueCache:
         except OSError as error:
             raise LogUnavailable(f"{self._artifacts_dir}: an artifact can't be written: {error.strerror or error}") from error
 
+    async def read(self, content_hash: str) -> bytes:
+        """The bytes of an artifact. Raises `NotFound`, `LogCorrupt`."""
+        return bytes(await self._run_blocking(read_blob, self._artifacts_dir, content_hash))
+
     async def _artifact(self, content_hash: str) -> Any:
         return self._decode(await self._run_blocking(read_blob, self._artifacts_dir, content_hash))
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from noetl.clock import Clock
-from noetl.engine.attempt import Children
 from noetl.engine.cache import ValueCache
-from noetl.engine.call import Caller
+from noetl.engine.claims import Claims
 from noetl.engine.library import Library
-from noetl.engine.pool import Pools
+from noetl.engine.places import Places
 from noetl.errors import ToolRefused
 from noetl.settings import Settings
 from noetl.store.log import Origin
@@ -27,9 +26,8 @@ class Engine:
     store: Store
     cache: ValueCache
     secrets: Secrets
-    caller: Caller
-    pools: Pools
-    children: Children
+    places: Places
+    claims: Claims
     library: Library
     resources: Resources
     settings: Settings

@@ -18,6 +18,10 @@ class Envelope(View):
         super().__init__(load)
         self._outcome = outcome
 
+    @property
+    def outcome(self) -> Outcome:
+        return self._outcome
+
     def look(self, key: Any) -> Any:
         outcome = self._outcome
         match key:
@@ -67,6 +71,10 @@ class LabelledResult(View):
         super().__init__(load)
         self._result = result
         self._labels = labels
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        return self._labels
 
     def look(self, key: Any) -> Any:
         return Results(self._labels, self._load) if key == "results" else self._result.look(key)

@@ -18,7 +18,7 @@ from noetl.engine.decide import decide
 from noetl.engine.effects import ENDED, decode_inbox
 from noetl.engine.engine import Engine
 from noetl.engine.journal import Journal
-from noetl.engine.messages import AppendEnded, DueNow, ExecutionInbox, Fetched, Wake
+from noetl.engine.messages import AppendEnded, DueNow, ExecutionInbox, Fetched, Reported, Wake
 from noetl.engine.program import Program
 from noetl.engine.state import State
 from noetl.engine.supervisor import SupervisorInbox
@@ -77,9 +77,11 @@ class Execution(Actor[ExecutionInbox]):
         "_leaves",
         "_others",
         "_program",
+        "_reporters",
         "_resume",
         "_seen",
         "_state",
+        "_told",
         "_turn",
         "_waiting",
         "_woken",
@@ -109,6 +111,10 @@ class Execution(Actor[ExecutionInbox]):
         self._fresh = fresh
         self._waiting: list[messages.Decided] = []
         """Messages for the next turn."""
+        self._reporters: list[Callable[[], None]] = []
+        """Who is told when the turn after this is in the log."""
+        self._told: list[Callable[[], None]] = []
+        """Who is told when this turn is in the log."""
         self._busy = False
         """A turn is on its way into the log, or what it needs is being read."""
         self._woken = False
@@ -138,6 +144,10 @@ class Execution(Actor[ExecutionInbox]):
                 self._attempts.start_due(self._known_program(), self._state, ctx)
             case Wake():
                 self._woken = True
+                self._go_on(ctx)
+            case Reported(outcome=outcome, done=done):
+                self._waiting.append(outcome)
+                self._reporters.append(done)
                 self._go_on(ctx)
             case _:
                 self._waiting.append(message)
@@ -180,6 +190,9 @@ class Execution(Actor[ExecutionInbox]):
                 self._waiting.insert(0, self._begin)
             case "values", NoetlError() as error:
                 self._waiting.insert(0, messages.ValueLost(message=str(error)))
+            case "log", NotFound() as error:
+                self._end_reports()  # nobody will ever need what they tell
+                raise error
             case _, BaseException() as error:
                 raise error
             case "log", (state, program, rows):
@@ -197,6 +210,7 @@ class Execution(Actor[ExecutionInbox]):
         self._state, self._program = state, program
         self._home.accepted(state.execution_id)  # an incarnation that crashed between commit and answer has not said so
         if state.status in ENDED and not self._resume:
+            self._end_reports()
             self._home.ended(state)
             ctx.stop()
             return
@@ -257,6 +271,7 @@ class Execution(Actor[ExecutionInbox]):
             inline_max_bytes=engine.settings.values.inline_max_bytes,
         )
         batch, self._waiting = self._waiting, []
+        self._told, self._reporters = self._told + self._reporters, []
         for message in batch:
             decide(turn, message)
         if turn.artifacts:
@@ -286,6 +301,7 @@ class Execution(Actor[ExecutionInbox]):
             ctx.stop(error)
             return
         turn, self._turn = self._current_turn(), None
+        self._tell_reporters()
         if turn.events:
             self._act(turn, ctx)
         if turn.needs:
@@ -296,6 +312,16 @@ class Execution(Actor[ExecutionInbox]):
             if turn.more:
                 self._waiting.append(messages.Proceed())
         self._go_on(ctx)
+
+    def _end_reports(self) -> None:
+        """What was reported changes nothing any more."""
+        self._told, self._reporters = [*self._told, *self._reporters], []
+        self._tell_reporters()
+
+    def _tell_reporters(self) -> None:
+        told, self._told = self._told, []
+        for done in told:
+            done()
 
     async def _fetch_values(self, turn: Turn) -> None:
         for handle in turn.needs.values():
@@ -316,9 +342,9 @@ class Execution(Actor[ExecutionInbox]):
         if self._others:
             self._home.wake(self._others)
         self._attempts.take(events, state)
-        self._attempts.close(turn.ended)
+        self._attempts.close(turn.ended, state)
         if state.status in ENDED:
-            self._attempts.close(list(state.runs))
+            self._attempts.close(list(state.runs), state)
             self._home.ended(state)
             ctx.stop()
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -82,6 +83,17 @@ class ChildRequested(CallMessage, frozen=True, kw_only=True):
     net: str
     payload: dict[str, Value] = {}
     return_step: str | None = None
+
+
+OutcomeMessage = Succeeded | Failed | Stopped | Lost | ChildRequested
+"""What becomes of an attempt."""
+
+
+class Reported(ExecutionMessage, frozen=True, kw_only=True):
+    """An outcome from another node. `done` is called when it is committed, or changes nothing."""
+
+    outcome: OutcomeMessage
+    done: Callable[[], None]
 
 
 class ChildEnded(ExecutionMessage, frozen=True, kw_only=True):
@@ -165,4 +177,4 @@ Decided = (
 )
 """What `decide` answers with events."""
 
-ExecutionInbox = Decided | DueNow | Wake | AppendEnded | Fetched
+ExecutionInbox = Decided | Reported | DueNow | Wake | AppendEnded | Fetched

@@ -12,11 +12,19 @@ from noetl.dsl.playbook import Keychain, Output, Sink
 from noetl.engine.program import ExtraNames, Program, StepProgram, TaskProgram
 from noetl.engine.scope import Scope
 from noetl.engine.state import Frame, Run, State
-from noetl.events import Value
+from noetl.events import Boundary, Value
 from noetl.ids import ExecutionId, call_id
 from noetl.tools.tool import Call
 
 LOOP_NAMES: Final = frozenset({"iter", "loop", "loop_index"})
+
+
+class Place(Struct, frozen=True):
+    """Where in its net a task stands: the step, and the task's label, or the action of a rule that is a sink."""
+
+    step: str
+    task: str
+    sink: tuple[Boundary, int, int] | None = None
 
 
 class Order(Struct, frozen=True):
@@ -25,6 +33,7 @@ class Order(Struct, frozen=True):
     call: Call
     key: tuple[str, int, int]
     """Task, attempt, call: which attempt of its frame this is."""
+    place: Place
     program: TaskProgram
     args: dict[str, Value]
     names: dict[str, Any]
@@ -43,6 +52,8 @@ class Order(Struct, frozen=True):
     """Catalog path of the playbook."""
     depth: int
     max_depth: int
+    requires: dict[str, Any] = {}
+    """What the node must have that runs it."""
     is_sink: bool = False
     context: dict[str, Any] = {}
     keychain: tuple[Keychain, ...] = ()
@@ -53,7 +64,8 @@ class Order(Struct, frozen=True):
 def build(program: Program, state: State, run: Run, frame: Frame, load: Load, now: dt.datetime, extra_names: ExtraNames) -> Order:
     """The order for the attempt that the frame waits for. Raises `NotLoaded` when a name's value must be fetched first."""
     step = program.step(run.step)
-    task = _task(step, frame)
+    place = Place(run.step, frame.task, frame.sink)
+    task = task_at(step, place)
     scope = Scope(program, state, load, now, run=run, frame=frame)
     wants = task.wants(extra_names)
     names = {name: found for name in task.reads | (wants or frozenset()) if (found := scope.get(name, MISSING)) is not MISSING}
@@ -70,26 +82,35 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
             attempt=frame.attempt,
         ),
         key=(frame.current_task, frame.attempt, frame.call),
+        place=place,
         program=task,
         args=run.args,
         names=names,
         inner=_inner(step, run, frame),
         wants=wants,
-        iterator=step.step.loop.iterator if step.step.loop is not None else None,
         overrides=frame.overrides.get(frame.current_task, {}),
-        output=task.task.output or (step.step.output if task.position == step.last else None),
-        pool=step.step.pool,
-        priority=program.playbook.priority if step.step.priority is None else step.step.priority,
+        requires=step.requires.render(scope, load) if step.step.requires else {},
         env=state.env,
         net=state.net,
         path=state.path,
-        max_depth=program.playbook.limits.max_depth,
         depth=0 if state.parent is None else state.parent.depth,
         is_sink=frame.sink is not None,
         context=_everything(scope, step, run) if wants is None else {},
-        keychain=program.playbook.keychain,
         shared=_shared(program, state, load, now),
+        **written(program, step, task),
     )
+
+
+def written(program: Program, step: StepProgram, task: TaskProgram) -> dict[str, Any]:
+    """Fields of an order that are as the author wrote them: whoever has the net has them."""
+    return {
+        "iterator": step.step.loop.iterator if step.step.loop is not None else None,
+        "output": task.task.output or (step.step.output if task.position == step.last else None),
+        "pool": step.step.pool,
+        "priority": program.playbook.priority if step.step.priority is None else step.step.priority,
+        "max_depth": program.playbook.limits.max_depth,
+        "keychain": program.playbook.keychain,
+    }
 
 
 def _shared(program: Program, state: State, load: Load, now: dt.datetime) -> dict[str, Any]:
@@ -99,13 +120,13 @@ def _shared(program: Program, state: State, load: Load, now: dt.datetime) -> dic
     return {name: found for name in program.keychain_reads if (found := scope.get(name, MISSING)) is not MISSING}
 
 
-def _task(step: StepProgram, frame: Frame) -> TaskProgram:
-    if frame.sink is None:
-        return step.by_label[frame.task]
-    boundary, rule, action = frame.sink
+def task_at(step: StepProgram, place: Place) -> TaskProgram:
+    if place.sink is None:
+        return step.by_label[place.task]
+    boundary, rule, action = place.sink
     if boundary == "save":
         return step.tasks[rule]
-    rules = step.by_label[frame.task].rules if boundary == "task" else step.rules
+    rules = step.by_label[place.task].rules if boundary == "task" else step.rules
     sink = rules[rule].actions[action]
     assert isinstance(sink, Sink)
     return step.sink(sink)

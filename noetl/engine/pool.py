@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -63,15 +63,26 @@ def give_back(pool: Ref[PoolInbox], borrower: Ref[Any]) -> None:
     pool.report(GiveBack(borrower))
 
 
+class Gauge:
+    """What others may see of a pool without asking it: how many slots are free."""
+
+    __slots__ = ("free",)
+
+    def __init__(self, free: int = 0) -> None:
+        self.free = free
+
+
 class Pool(Actor[PoolInbox]):
     """`slots` loans at a time."""
 
-    __slots__ = ("_drained", "_free", "_holders", "_name", "_number", "_slots", "_waiting")
+    __slots__ = ("_drained", "_gauge", "_holders", "_name", "_number", "_slots", "_waiting")
     capacity: ClassVar[int] = 1_000_000
 
-    def __init__(self, name: str, slots: int) -> None:
+    def __init__(self, name: str, slots: int, gauge: Gauge | None = None) -> None:
         self._name = name
-        self._slots = self._free = slots
+        self._slots = slots
+        self._gauge = gauge or Gauge()
+        self._gauge.free = slots
         self._drained: list[Reply[None]] | None = None
         """Who waits until all slots have come back; None: it does not drain."""
         self._holders: set[Ref[Any]] = set()
@@ -85,7 +96,7 @@ class Pool(Actor[PoolInbox]):
         match message:
             case Borrow(borrower, priority):
                 ctx.monitor(borrower)
-                if self._free and self._drained is None:
+                if self._gauge.free and self._drained is None:
                     self._grant(borrower)
                 else:
                     self._number += 1
@@ -95,7 +106,7 @@ class Pool(Actor[PoolInbox]):
                 self._take_back(borrower)
             case HowIs(reply):
                 waiting = sum(borrower.is_alive() for _, _, borrower in self._waiting)
-                reply.send(PoolStatus(self._slots, self._free, waiting))
+                reply.send(PoolStatus(self._slots, self._gauge.free, waiting))
             case Drain(reply):
                 self._drained = [*(self._drained or ()), reply]
                 self._tell_drained()
@@ -105,7 +116,7 @@ class Pool(Actor[PoolInbox]):
             self._take_back(signal.ref)
 
     def _grant(self, borrower: Ref[Any]) -> None:
-        self._free -= 1
+        self._gauge.free -= 1
         self._holders.add(borrower)
         borrower.report(Granted())
 
@@ -114,41 +125,45 @@ class Pool(Actor[PoolInbox]):
         if borrower not in self._holders:
             return
         self._holders.discard(borrower)
-        self._free += 1
-        while self._free and self._waiting and self._drained is None:
+        self._gauge.free += 1
+        while self._gauge.free and self._waiting and self._drained is None:
             _, _, following = heapq.heappop(self._waiting)
             if following.is_alive():
                 self._grant(following)
         self._tell_drained()
 
     def _tell_drained(self) -> None:
-        if self._drained and self._free == self._slots:
+        if self._drained and self._gauge.free == self._slots:
             for reply in self._drained:
                 reply.send(None)
             self._drained = []
 
 
-class Pools(Protocol):
-    """Which pool serves a call."""
-
-    def find(self, kind: str, pool: str | None) -> Ref[PoolInbox]:
-        """The pool that a step names, else the first that serves the kind. Raises `ToolRefused` when there is none."""
-        ...
-
-
 class LocalPools:
     """The pools of this node, in the order of its profile: `serves` maps pool -> tool kinds, `*` for all. Their actors are in the registry."""
 
-    def __init__(self, registry: Registry, serves: Mapping[str, frozenset[str]]) -> None:
+    def __init__(self, registry: Registry, serves: Mapping[str, frozenset[str]], gauges: Mapping[str, Gauge]) -> None:
         self._registry = registry
         self._serves = serves
+        self._gauges = gauges
 
-    def find(self, kind: str, pool: str | None) -> Ref[PoolInbox]:
+    def name_for(self, kind: str, pool: str | None) -> str | None:
+        """The pool that a step names, else the first that serves the kind. None: there is none."""
         for name, kinds in self._serves.items():
             if name == pool or (pool is None and (kind in kinds or "*" in kinds)):
-                return self._registry.whereis(pool_name(name))
+                return name
+        return None
+
+    def find(self, kind: str, pool: str | None) -> Ref[PoolInbox]:
+        """Raises `ToolRefused` when there is none."""
+        name = self.name_for(kind, pool)
+        if name is not None:
+            return self._registry.whereis(pool_name(name))
         wanted = f"pool '{pool}'" if pool is not None else f"pool for tool kind '{kind}'"
         raise ToolRefused(f"this node has no {wanted}; its pools are {', '.join(self._serves)}", kind="config")
+
+    def room(self, name: str) -> bool:
+        return self._gauges[name].free > 0
 
 
 def pool_name(pool: str) -> str:

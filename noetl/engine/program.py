@@ -131,6 +131,7 @@ class StepProgram:
         self.writes = tuple(WriteProgram(write) for write in step.set)
         self.arcs = tuple(ArcProgram(arc, step.name) for arc in step.arcs)
         self.timeout = compile_raw(step.timeout)
+        self.requires = compile_raw(step.requires)
         self.items = None if step.loop is None else compile_raw(step.loop.items)
         self.in_flight = None if step.loop is None else compile_raw(step.loop.max_in_flight)
         self.admission = _admission(step.admission)

@@ -1,4 +1,7 @@
-"""A shard: the supervisor of the executions that this process owns, and the one who looks for their messages in the store."""
+"""A shard: the supervisor of the executions that it holds, under the epoch that this process owns it by.
+
+A private shard looks for its messages in the store itself; for the common shards of a cluster, `noetl/engine/shards.py` does.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal, is_abnormal
 from noetl.actors.ref import Ref, Reply
-from noetl.engine import effects, messages
+from noetl.engine import effects, messages, step
 from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
 from noetl.engine.execution import Execution, Home
@@ -16,14 +19,19 @@ from noetl.engine.program import Program
 from noetl.engine.recovery import folded
 from noetl.engine.state import State
 from noetl.engine.step import Step
-from noetl.engine.supervisor import INTENSITY, PERIOD_S, ExecutionSupervisor, Forward, Quarantined
+from noetl.engine.supervisor import INTENSITY, PERIOD_S, Dispatch, ExecutionSupervisor, Forward, Quarantined
 from noetl.engine.supervisor import SupervisorInbox as ExecutionSupervisorInbox
 from noetl.errors import CallError, Fenced, LogCorrupt, NoetlError, StoreError
 from noetl.store.lease import Shard as ShardLease
 from noetl.supervisors.intensity import Intensity
 
 SHARD: Final = "shard"
-"""The name under which the shard of a node is registered."""
+"""The name under which the private shard of a process is registered."""
+
+
+def shard_name(shard: int) -> str:
+    """The name under which a common shard is registered where it is owned."""
+    return f"shard/{shard}"
 
 
 class ShardMessage(Struct, frozen=True):
@@ -88,25 +96,39 @@ class Marked(ShardMessage, frozen=True):
     parent: int | BaseException | None
 
 
+class Claimed(ShardMessage, frozen=True):
+    """A node asks for an attempt of an execution."""
+
+    claimed: step.Claimed
+
+
+class Reported(ShardMessage, frozen=True):
+    """A node tells the outcome of an attempt."""
+
+    execution_id: int
+    reported: messages.Reported
+
+
 class Handled(ShardMessage, frozen=True):
     """To oneself: work of the shard's own is done."""
 
     outcome: Any
 
 
-ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Marked | Handled
+ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Marked | Claimed | Reported | Handled
 
 
 class Shard(Actor[ShardInbox]):
     """Executions that wait for long are not here: the store wakes them."""
 
-    __slots__ = ("_crashes", "_engine", "_home", "_lease", "_live", "_resting", "_submitted", "_watchers")
+    __slots__ = ("_crashes", "_engine", "_home", "_is_common", "_lease", "_live", "_resting", "_submitted", "_watchers")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
-    def __init__(self, engine: Engine, lease: ShardLease) -> None:
+    def __init__(self, engine: Engine, lease: ShardLease, *, is_common: bool = False) -> None:
         self._engine = engine
         self._lease = lease
+        self._is_common = is_common
         self._live: dict[int, Ref[ExecutionSupervisorInbox]] = {}
         self._resting: set[int] = set()
         """Those that have said that they leave memory and have not left it yet."""
@@ -125,8 +147,11 @@ class Shard(Actor[ShardInbox]):
             wake=lambda ids: own.report(Look(ids)),
             passivated=lambda id_: own.report(Passivated(id_)),
         )
-        ctx.registry.register(SHARD, ctx.self_ref)
-        self._poll_later(ctx)
+        if self._is_common:
+            ctx.registry.register(shard_name(self._lease.id), own)
+        else:
+            ctx.registry.register(SHARD, own)
+            self._poll_later(ctx)
 
     def handle(self, message: ShardInbox, ctx: Context[ShardInbox]) -> None:
         match message:
@@ -137,15 +162,26 @@ class Shard(Actor[ShardInbox]):
                 self._start(id, ctx, resume=True)
             case Watch(id, reply):
                 self._watch(id, reply, ctx)
+            case Look(ids):
+                for id_ in ids:
+                    self._wake(id_, ctx)
+            case Claimed(claimed):
+                key = claimed.claim.key
+                self._live_one(key.execution_id, ctx).report(Dispatch(key.run, "", claimed))
+            case Reported(id, reported):
+                self._live_one(id, ctx).report(Forward(reported))
+            case _:
+                self._hear(message, ctx)
+
+    def _hear(self, message: Accepted | Ended | Passivated | Poll | Polled | Marked | Handled, ctx: Context[ShardInbox]) -> None:
+        """News of executions, and of the shard's own work."""
+        match message:
             case Accepted(id):
                 self._answer_submit(id, None)
             case Ended(state):
                 self._ended(state, ctx)
             case Passivated(id):
                 self._resting.add(id)
-            case Look(ids):
-                for id_ in ids:
-                    self._wake(id_, ctx)
             case Poll():
                 ctx.run(self._waiting_in_store(ctx), Polled)
             case Polled(ids):
@@ -189,12 +225,18 @@ class Shard(Actor[ShardInbox]):
             is_first = len(started) == 1
             return Execution(engine, home, supervisor, id_, fresh=is_first and not has_begun, **(how if is_first else again))
 
-        def step(ref: Ref[Any]) -> Step:
-            return Step(ref, engine.caller, engine.pools, engine.children)
+        def new_step(ref: Ref[Any]) -> Step:
+            return Step(ref, engine.places, home.shard)
 
         started: list[bool] = []
         again = {key: value for key, value in how.items() if key != "resume"}
-        self._live[id_] = ctx.spawn(lambda: ExecutionSupervisor(execution, step), id_, shutdown_s=20.0, record=id_)
+        self._live[id_] = ctx.spawn(lambda: ExecutionSupervisor(execution, new_step), id_, shutdown_s=20.0, record=id_)
+
+    def _live_one(self, id_: int, ctx: Context[ShardInbox]) -> Ref[ExecutionSupervisorInbox]:
+        """The execution, which may have to be read from the store first."""
+        if id_ not in self._live:
+            self._start(id_, ctx)
+        return self._live[id_]
 
     def _wake(self, id_: int, ctx: Context[ShardInbox]) -> None:
         live = self._live.get(id_)
@@ -270,9 +312,12 @@ class Shard(Actor[ShardInbox]):
         store = self._engine.store
         if not await store.shards.is_ours(self._lease):
             raise Fenced(f"shard {self._lease.id} was taken over")
-        rows = await store.inbox.waiting(self._lease.id)
-        due = await store.executions.due(self._lease.id, ctx.now())
-        return tuple(dict.fromkeys([*(row.execution_id for row in rows), *(id_ for id_ in due if id_ not in self._live)]))
+        own = (self._lease.id,)
+        waiting = await store.inbox.waiting(own)
+        due = await store.executions.due(own, ctx.now())
+        return tuple(
+            dict.fromkeys([*(row.execution_id for row in waiting), *(row.execution_id for row in due if row.execution_id not in self._live)])
+        )
 
     async def _ended_before(self, id_: int) -> State | None:
         """The state of an execution that is over; None while it waits in the store."""

@@ -7,18 +7,20 @@ orders again what its log says is under way, and gets the outcome that was kept,
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Signal, is_abnormal
 from noetl.actors.ref import Ref
-from noetl.engine.attempt import Children, OutcomeMessage, attempt_start
-from noetl.engine.call import Caller
-from noetl.engine.messages import ChildRequested, Failed, Lost, Stopped, Succeeded
+from noetl.engine.exchange import Claim, ClaimAnswer, encode
+from noetl.engine.messages import ChildRequested, Failed, Lost, OutcomeMessage, Stopped, Succeeded
 from noetl.engine.order import Order
-from noetl.engine.pool import Pools, borrow
+from noetl.engine.places import Places
+from noetl.engine.remote import Asked, Stop
 from noetl.errors import ToolRefused
+from noetl.store.lease import Shard
 
 _STOP_S = 10.0
 """How long a call may take to stop its remote work."""
@@ -42,22 +44,42 @@ class Committed(StepMessage, frozen=True):
     indexes: tuple[int, ...]
 
 
-StepInbox = StartAttempt | StopAttempts | Committed | Succeeded | Failed | Stopped | Lost | ChildRequested
+class Close(StepMessage, frozen=True):
+    """The run is over: stop what runs, and end."""
+
+
+class Claimed(StepMessage, frozen=True):
+    """Another node would run an attempt; `answer` takes what it is to be sent."""
+
+    claim: Claim
+    answer: Callable[[bytes], None]
+
+    def deny(self) -> None:
+        self.answer(encode(ClaimAnswer()))
+
+
+StepInbox = StartAttempt | StopAttempts | Committed | Close | Claimed | Succeeded | Failed | Stopped | Lost | ChildRequested
+
+
+class Running(Struct, frozen=True):
+    order: Order
+    attempt: Ref[Any]
+    is_remote: bool
 
 
 class Step(Actor[StepInbox]):
-    """`execution` gets the outcomes."""
+    """`execution` gets the outcomes. The attempts of a step that is shut down without `Close`, since its shard moves, go on on other nodes."""
 
-    __slots__ = ("_caller", "_children", "_execution", "_kept", "_ordered", "_pools", "_running")
+    __slots__ = ("_closing", "_execution", "_kept", "_ordered", "_places", "_running", "_shard")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
-    def __init__(self, execution: Ref[Any], caller: Caller, pools: Pools, children: Children) -> None:
+    def __init__(self, execution: Ref[Any], places: Places, shard: Shard) -> None:
         self._execution = execution
-        self._caller = caller
-        self._pools = pools
-        self._children = children
-        self._running: dict[int, tuple[Order, Ref[Any]]] = {}
+        self._places = places
+        self._shard = shard
+        self._closing = False
+        self._running: dict[int, Running] = {}
         self._ordered: dict[int, tuple[str, int, int]] = {}
         """The attempt of each iteration that the execution has asked for last."""
         self._kept: dict[int, OutcomeMessage] = {}
@@ -67,12 +89,15 @@ class Step(Actor[StepInbox]):
             case StartAttempt(order):
                 self._start(order, ctx)
             case StopAttempts():
-                for _, attempt in self._running.values():
-                    ctx.shutdown(attempt)
+                for running in self._running.values():
+                    _stop(running, ctx)
             case Committed(indexes):
                 for index in indexes:
-                    self._kept.pop(index, None)
-                    self._ordered.pop(index, None)
+                    self._forget(index, ctx)
+            case Close():
+                self._close(ctx)
+            case Claimed():
+                self._claimed(message)
             case _:
                 self._take(message)
 
@@ -80,15 +105,16 @@ class Step(Actor[StepInbox]):
         if not isinstance(signal, Exit):
             return
         index = ctx.record(signal.ref)
-        order, attempt = self._running.get(index, (None, None))
+        running = self._running.get(index)
         ctx.forget(signal.ref)
-        if order is None or attempt is not signal.ref:
-            return
-        del self._running[index]
-        kept = self._kept.get(index)
-        if is_abnormal(signal.reason) and (kept is None or _key(kept) != order.key):
-            self._kept.pop(index, None)
-            self._take(_crashed(order, signal.reason))
+        if running is not None and running.attempt is signal.ref:
+            del self._running[index]
+            kept = self._kept.get(index)
+            if is_abnormal(signal.reason) and (kept is None or _key(kept) != running.order.key):
+                self._kept.pop(index, None)
+                self._take(_crashed(running.order, signal.reason))
+        if self._closing and not ctx.children():
+            ctx.stop()
 
     def _take(self, outcome: OutcomeMessage) -> None:
         """Keep an outcome and tell it. That of an attempt which was given up, while another was ordered in its place, is nobody's."""
@@ -103,20 +129,49 @@ class Step(Actor[StepInbox]):
             self._execution.report(kept)
             return
         running = self._running.get(index)
-        if running is not None and running[0].key == order.key:
+        if running is not None and running.order.key == order.key:
             return
         self._kept.pop(index, None)
         self._ordered[index] = order.key
         try:
-            pool = self._pools.find(order.program.task.kind, order.pool)
+            placed = self._places.place(order, ctx.self_ref, self._shard)
         except ToolRefused as error:
             self._take(_refused(order, error, ctx.now()))
             return
-        start = attempt_start(order, self._caller, self._children, ctx.self_ref)
         name = f"{index}.{order.key[0]}.{order.key[1]}.{order.key[2]}"
-        attempt = ctx.spawn(start, name, shutdown_s=_STOP_S, record=index)
-        self._running[index] = (order, attempt)
-        borrow(pool, attempt, order.priority)
+        attempt = ctx.spawn(placed.make, name, shutdown_s=_STOP_S, record=index)
+        self._running[index] = Running(order, attempt, placed.is_remote)
+        placed.started(attempt, order)
+
+    def _claimed(self, claimed: Claimed) -> None:
+        key = claimed.claim.key
+        running = self._running.get(key.index)
+        if running is not None and running.is_remote and running.order.key == (key.task, key.attempt, key.call):
+            running.attempt.report(Asked(claimed.claim.by, claimed.answer))
+        else:
+            claimed.deny()
+
+    def _forget(self, index: int, ctx: Context[StepInbox]) -> None:
+        self._kept.pop(index, None)
+        self._ordered.pop(index, None)
+        running = self._running.get(index)
+        if running is not None and running.is_remote:  # its outcome went past it
+            del self._running[index]
+            ctx.shutdown(running.attempt)
+
+    def _close(self, ctx: Context[StepInbox]) -> None:
+        self._closing = True
+        for running in self._running.values():
+            _stop(running, ctx)
+        if not ctx.children():
+            ctx.stop()
+
+
+def _stop(running: Running, ctx: Context[StepInbox]) -> None:
+    if running.is_remote:
+        running.attempt.report(Stop())
+    else:
+        ctx.shutdown(running.attempt)
 
 
 def _key(outcome: OutcomeMessage) -> tuple[str, int, int]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from noetl.actors.actor import NORMAL, Actor, Context, Exit, Reason, Signal, is_abnormal
 from noetl.actors.ref import Ref
 from noetl.engine.messages import StepLost
-from noetl.engine.step import Step, StepInbox
+from noetl.engine.step import Claimed, Close, Step, StepInbox
 from noetl.errors import StoreError
 from noetl.probe import ChildRestarting, SupervisorGaveUp
 from noetl.supervisors.intensity import Intensity
@@ -86,10 +86,12 @@ class ExecutionSupervisor(Actor[SupervisorInbox]):
                     ref = self._start_step(run, step, ctx)
                 if ref is not None:
                     ref.report(inner)
+                elif isinstance(inner, Claimed):
+                    inner.deny()
             case CloseStep(run):
                 ref = self._steps.pop(run, None)
                 if ref is not None:
-                    ctx.shutdown(ref)
+                    ref.report(Close())
             case Forward(inner):
                 if self._execution is not None:
                     self._execution.report(inner)

@@ -1,7 +1,7 @@
 """How messages get from one node to another. What is promised: nothing that a sender could rely on but order of magnitude.
 
-A message may be lost, doubled, late, or overtaken by another. Who needs more keeps what he has sent until he is told that it is done, and allows it to
-come twice. A message has at most `MESSAGE_MAX_BYTES`: what is larger travels by handle.
+A message may be lost, doubled, late, or overtaken by another. Who needs more keeps what he has sent until he is told that it is done, and allows it
+to come twice. A message has at most `MESSAGE_MAX_BYTES`: what is larger travels by handle.
 
 Two kinds of traffic: *subjects* reach who listens now (a request, an answer, news); *commands* lie in a stream until somebody pulls them.
 """
@@ -101,12 +101,13 @@ class Transport(Protocol):
         ...
 
     def listen(self, subject: str, handle: Callable[[Delivery], None]) -> Listening:
-        """Hear what is sent to a subject; `*` stands for any one part of it, a last `>` for all that follow. It goes on over losses of the connection.
+        """Hear what is sent to a subject; `*` stands for any one part of it, a last `>` for all that follow. It goes on over losses of the
+        connection.
 
         `handle` must not raise: what can't be read is its business."""
         ...
 
-    async def command(self, subject: str, body: bytes, id: str) -> None:
+    async def command(self, subject: str, body: bytes, message_id: str) -> None:
         """Put a command into the stream. Two of one id within two minutes are one. When this returns the stream has it.
 
         Raises:
@@ -115,15 +116,15 @@ class Transport(Protocol):
         ...
 
     def puller(self, name: str, subjects: tuple[str, ...], ack_within_s: float) -> Puller:
-        """All pullers of one name share the commands of their subjects: each goes to one of them. A consumer of that name is made in the stream when it
-        is not there, also when the stream is made anew."""
+        """All pullers of one name share the commands of their subjects: each goes to one of them. A consumer of that name is made in the stream when
+        it is not there, also when the stream is made anew."""
         ...
 
     def on_new_stream(self, told: Callable[[], None]) -> None:
         """`told` is called when the stream of commands was made anew: all that waited in it is gone."""
         ...
 
-    async def event(self, subject: str, body: bytes, id: str) -> None:
+    async def event(self, subject: str, body: bytes, message_id: str) -> None:
         """Put an event into the stream of events, for live views and other systems. As `command`."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from noetl.actors.actor import NORMAL, AsyncActor, Context, Reason
 from noetl.clock import Clock
 from noetl.engine.cache import ValueCache
 from noetl.engine.call import Caller
+from noetl.engine.claims import Claims
 from noetl.engine.credentials import Credentials
 from noetl.engine.engine import Engine
 from noetl.engine.fetched import Fetched
 from noetl.engine.library import Library
-from noetl.engine.pool import LocalPools, Pool
+from noetl.engine.places import LocalPlaces
+from noetl.engine.pool import Gauge, LocalPools, Pool
 from noetl.engine.shard import Shard
 from noetl.ids import ExecutionIds
 from noetl.node.children import SubPlaybooks
@@ -65,8 +67,13 @@ class Parts:
     lease: ShardLease | None = None
     engine: Engine | None = None
     run_log: RunLog | None = None
+    gauges: dict[str, Gauge] = field(init=False)
+    """Of the pools of this node."""
     serving: Serving | None = None
     """How the API is served; None: it is not."""
+
+    def __post_init__(self) -> None:
+        self.gauges = {name: Gauge() for name in self.profile.pools}
 
 
 def tree(parts: Parts) -> SupervisorSpec:
@@ -74,7 +81,7 @@ def tree(parts: Parts) -> SupervisorSpec:
     branches: dict[str, tuple[ChildSpec | SupervisorSpec, ...]] = {
         "store": (ChildSpec(id="store", start=partial(StoreKeeper, parts), shutdown_s=60.0, backoff=Backoff(initial_s=0.5, max_s=10.0)),),
         "tools": (ChildSpec(id="tools", start=partial(Toolbox, parts), shutdown_s=15.0),),
-        "pools": (SupervisorSpec(id="pools", children=tuple(_pool(name, parts.profile) for name in parts.profile.pools)),),
+        "pools": (SupervisorSpec(id="pools", children=tuple(_pool(name, parts) for name in parts.profile.pools)),),
         "shard": (
             ChildSpec(id="lease", start=partial(LeaseKeeper, parts)),
             ChildSpec(id="shard", start=partial(_shard, parts), shutdown_s=parts.profile.drain_s + 20.0),
@@ -86,8 +93,8 @@ def tree(parts: Parts) -> SupervisorSpec:
     return SupervisorSpec(id=parts.profile.name, strategy="rest_for_one", intensity=5, period_s=30.0, children=children)
 
 
-def _pool(name: str, profile: Profile) -> ChildSpec:
-    return ChildSpec(id=name, start=partial(Pool, name, slots_of(profile.pools[name])))
+def _pool(name: str, parts: Parts) -> ChildSpec:
+    return ChildSpec(id=name, start=partial(Pool, name, slots_of(parts.profile.pools[name]), parts.gauges[name]))
 
 
 def _shard(parts: Parts) -> Shard:
@@ -169,9 +176,8 @@ class Toolbox(AsyncActor[Any]):
             store=store,
             cache=cache,
             secrets=parts.secrets,
-            caller=caller,
-            pools=LocalPools(ctx.registry, serves),
-            children=SubPlaybooks(library, parts.ids),
+            places=LocalPlaces(LocalPools(ctx.registry, serves, parts.gauges), caller, SubPlaybooks(library, parts.ids)),
+            claims=Claims(),
             library=library,
             resources=resources,
             settings=parts.settings,

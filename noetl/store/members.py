@@ -19,7 +19,9 @@ from msgspec import Struct
 from noetl.store.lease import Shard
 
 SHARDS: Final = 64
-"""Common shards of a store. Their ids are 1 to this; private shards have higher ones."""
+"""Common shards of a store. Their ids are 1 to this; private shards have much higher ones."""
+FIRST_PRIVATE: Final = 1_000_001
+RENEWALS_PER_LEASE: Final = 3
 
 
 def shard_of(execution_id: int, shards: int = SHARDS) -> int:
@@ -111,8 +113,8 @@ class Members(Protocol):
         ...
 
     def heart(self, incarnation: Incarnation, lease_s: float, lost: Callable[[], None]) -> Heart:
-        """Renew from now on, three times in a lease time, for as long as it takes when the store does not answer. `lost` is called once, on the
-        loop that called this, when a renewal is `Fenced`."""
+        """Renew from now on, `RENEWALS_PER_LEASE` times in a lease time, for as long as it takes when the store does not answer. `lost` is called
+        once, on the loop that called this, when a renewal is `Fenced`."""
         ...
 
     async def leave(self, incarnation: Incarnation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -32,6 +32,13 @@ class ExecutionQuery(Struct, frozen=True, kw_only=True):
 ALL: Final = ExecutionQuery()
 
 
+class Waiting(NamedTuple):
+    """An execution that is to be woken, and the shard that holds it."""
+
+    shard: int
+    execution_id: int
+
+
 class Executions(Protocol):
     async def execution(self, execution_id: int) -> ExecutionRow | None: ...
 
@@ -44,11 +51,11 @@ class Executions(Protocol):
         ...
 
     async def request(self, row: ExecutionRow, begin: InboxRow) -> None:
-        """Make an execution that whoever owns its shard will begin: its row, and the message to begin with. Durable when this returns; nothing when the
-        row is there already."""
+        """Make an execution that whoever owns its shard will begin: its row, and the message to begin with. Durable when this returns; nothing when
+        the row is there already."""
         ...
 
-    async def due(self, shards: Sequence[int], now: dt.datetime) -> list[int]:
+    async def due(self, shards: Sequence[int], now: dt.datetime) -> list[Waiting]:
         """Executions of these shards that wait in the store and whose time has come."""
         ...
 
@@ -70,8 +77,9 @@ class Inbox(Protocol):
         """Leave a message for an execution, whoever owns it. Raises `NotFound`."""
         ...
 
-    async def waiting(self, shards: Sequence[int]) -> list[InboxRow]:
-        """Messages for executions of these shards that are not taken in, oldest first. One that has ended, or is in quarantine, is not woken by any."""
+    async def waiting(self, shards: Sequence[int]) -> list[Waiting]:
+        """Executions of these shards with messages that are not taken in, who has waited longest first. One that has ended, or is in quarantine, is
+        not woken by any."""
         ...
 
     async def discard(self, ids: tuple[int, ...]) -> None:

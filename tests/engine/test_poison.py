@@ -57,7 +57,7 @@ async def test_a_message_that_can_not_be_read_quarantines_its_execution_and_wake
     while (row := await store.executions.execution(bad)) is None or row.status != "failed":
         await asyncio.sleep(0)
     assert str(row.error).startswith("quarantined: it crashed more than")
-    assert await store.inbox.waiting(row.shard) == []
+    assert await store.inbox.waiting((row.shard,)) == []
     await bench.client.cancel(good, "")
     assert (await bench.client.ended(good)).status == "cancelled"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from noetl.settings import StoreSettings
 from noetl.store.lease import Shard
 from noetl.store.log import Append, InboxRow, LoopItem, RowChange, check_chain
 from noetl.store.logs.sqlite import open_sqlite
+from noetl.store.projection import Waiting
 from noetl.store.store import Store
 from tests.store.appends import AT, answer, answers, append, keep, owner, row
 from tests.store.conftest import OpenStore
@@ -103,8 +105,9 @@ async def test_what_a_live_process_owns_can_not_be_adopted_and_the_refusal_names
 async def test_all_that_belongs_to_an_append_becomes_true_with_it(store: Store) -> None:
     shard = await shard_of(store)
     await keep(store, append(7, 1, shard, inbox=(InboxRow(7, "cancel", b"a"), InboxRow(7, "cancel", b"b"))))
-    waiting = await store.inbox.waiting(shard.id)
+    waiting = await store.inbox.waiting_for(7)
     assert [message.body for message in waiting] == [b"a", b"b"]
+    assert await store.inbox.waiting((shard.id,)) == [Waiting(shard.id, 7)]
     change = RowChange(status="waiting", started_at=AT, wake_at=AT, error="e")
     second = append(
         7,
@@ -117,25 +120,27 @@ async def test_all_that_belongs_to_an_append_becomes_true_with_it(store: Store) 
         inbox=(InboxRow(8, "start", b"c"),),
     )
     await keep(store, second)
-    assert [message.body for message in await store.inbox.waiting(shard.id)] == [b"b", b"c"]
+    assert [message.body for id_ in (7, 8) for message in await store.inbox.waiting_for(id_)] == [b"b", b"c"]
+    assert await store.inbox.waiting((shard.id, 999)) == [Waiting(shard.id, 7), Waiting(shard.id, 8)]
     assert await store.log.items(7, 1) == [(0, b"x"), (1, b"y")]
     assert [member.id for member in await store.executions.family(7)] == [7, 8]
     kept = await store.executions.execution(7)
     assert kept is not None
     assert (kept.status, kept.started_at, kept.wake_at, kept.error) == ("waiting", AT, AT, "e")
-    assert await store.executions.due(shard.id, AT) == [7]
-    assert await store.executions.next_wake(shard.id) == AT
+    assert await store.executions.due((shard.id,), AT) == [Waiting(shard.id, 7)]
+    assert await store.executions.due((shard.id,), AT - dt.timedelta(seconds=1)) == []
+    assert await store.executions.left_in(shard.id) == [8], "7 waits for its time"
 
 
 async def test_a_refused_append_leaves_nothing_behind(store: Store) -> None:
     shard = await shard_of(store)
     await keep(store, append(7, 1, shard, inbox=(InboxRow(7, "cancel", b"a"),)))
-    (message,) = await store.inbox.waiting(shard.id)
+    (message,) = await store.inbox.waiting_for(7)
     refused = append(
         7, 5, shard, consumed=(message.id,), items=(LoopItem(1, 0, b"x"),), children=(row(8, shard.id),), change=RowChange(status="failed")
     )
     assert isinstance(await answer(store, refused), StaleVersion)
-    assert await store.inbox.waiting(shard.id) == [message]
+    assert await store.inbox.waiting_for(7) == [message]
     assert await store.log.items(7, 1) == []
     assert await store.executions.execution(8) is None
     kept = await store.executions.execution(7)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,15 +16,16 @@ from typing import Any, Final
 from noetl.errors import NotFound, Owned
 from noetl.settings import StoreSettings
 from noetl.store.lease import IsAlive, Owner, Shard
-from noetl.store.log import Append, Done, ExecutionRow, InboxRow, Snapshot, StoredAppend
+from noetl.store.log import Append, Done, ExecutionRow, FedAppend, InboxRow, Snapshot, StoredAppend
 from noetl.store.logs.sqlite_access import SqliteAudit, SqliteRequests, SqliteTokens
-from noetl.store.logs.sqlite_append import at_micros, from_micros, to_micros
+from noetl.store.logs.sqlite_append import at_micros, from_micros, insert_rows, to_micros
 from noetl.store.logs.sqlite_catalog import SqliteCatalog
 from noetl.store.logs.sqlite_connection import Connection
 from noetl.store.logs.sqlite_credentials import SqliteCredentials
 from noetl.store.logs.sqlite_database import Database
+from noetl.store.logs.sqlite_members import Micros, SqliteMembers, micros_now
 from noetl.store.logs.sqlite_writer import AppendJob
-from noetl.store.projection import ALL, ExecutionQuery
+from noetl.store.projection import ALL, ExecutionQuery, Waiting
 from noetl.store.store import Store
 
 _ROW: Final = (
@@ -35,10 +36,14 @@ _BY_ID: Final = f"select {_ROW} from executions where id = ?"  # noqa: S608  con
 _FAMILY: Final = f"select {_ROW} from executions where root_id = ? order by id"  # noqa: S608  constants
 
 
-async def open_sqlite(path: Path | None, directory: Path, settings: StoreSettings, more: Callable[[], bool] = lambda: False) -> Store:
+async def open_sqlite(
+    path: Path | None, directory: Path, settings: StoreSettings, more: Callable[[], bool] = lambda: False, now: Micros = micros_now
+) -> Store:
     """Open the store in a file, made when it is not there; in memory when `path` is None.
 
     `more` tells whether work is under way that may bring appends: they go together.
+
+    `now` is the clock by which nodes live: microseconds since 1970.
 
     Raises:
         LogUnavailable: it can't be opened or written, or is no NoETL store.
@@ -48,7 +53,9 @@ async def open_sqlite(path: Path | None, directory: Path, settings: StoreSetting
     return Store(
         log=SqliteLog(database),
         snapshots=SqliteSnapshots(database),
+        positions=SqlitePositions(database),
         shards=SqliteShards(database),
+        members=SqliteMembers(database, now),
         executions=SqliteExecutions(database),
         inbox=SqliteInbox(database),
         catalog=SqliteCatalog(database),
@@ -86,6 +93,14 @@ class SqliteLog:
             ).fetchall()
         )
 
+    async def fed(self, shard: int, after: int, limit: int = 500) -> list[FedAppend]:
+        """There is one writer at a time, so the order of the whole store's sequence is that of the commits."""
+        rows = await self._database.read(lambda connection: connection.execute(_FED, (shard, after, limit)).fetchall())
+        return [
+            FedAppend(shard, sequence, id_, path, StoredAppend(version, first_seq, at_micros(at), body, digest))
+            for sequence, id_, path, version, first_seq, at, body, digest in rows
+        ]
+
     async def bodies(self) -> AsyncIterator[bytes]:
         for table, key in _BODIES.items():
             after: tuple[int, ...] = (-1,) * len(key)
@@ -107,6 +122,10 @@ def _appends(execution_id: int, after: int, upto: int, connection: Connection) -
     return [StoredAppend(version, first_seq, at_micros(at), body, digest) for version, first_seq, at, body, digest in rows]
 
 
+_FED: Final = (
+    "select sequence, execution_id, path, events.version, first_seq, at, body, hash from events join executions on executions.id = execution_id"
+    " where events.shard = ? and sequence > ? order by sequence limit ?"
+)
 _LEAVE: Final = "insert into inbox (execution_id, kind, body) values (?, ?, ?)"
 _BODIES: Final = {"events": ("sequence",), "loop_items": ("execution_id", "run", "idx"), "inbox": ("id",), "snapshots": ("execution_id",)}
 """The tables that hold encoded values, and their keys."""
@@ -141,6 +160,21 @@ class SqliteSnapshots:
             ).fetchone()
         )
         return None if found is None else Snapshot(*found)
+
+
+class SqlitePositions:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def positions(self, reader: str) -> dict[int, int]:
+        return await self._database.read(
+            lambda connection: dict(connection.execute("select shard, sequence from positions where reader = ?", (reader,)).fetchall())
+        )
+
+    async def keep_positions(self, reader: str, positions: Mapping[int, int]) -> None:
+        statement = "insert into positions values (?, ?, ?) on conflict do update set sequence = max(sequence, excluded.sequence)"
+        rows = [(reader, shard, sequence) for shard, sequence in positions.items()]
+        await self._database.write(lambda connection: connection.executemany(statement, rows))
 
 
 class SqliteShards:
@@ -234,21 +268,21 @@ class SqliteExecutions:
             return await self._select("where root_id = ? order by id", (root_id,))
         return [_execution(row) for row in few]
 
-    async def due(self, shard: int, now: dt.datetime) -> list[int]:
-        return await self._database.read(
-            lambda connection: [
-                id_
-                for (id_,) in connection.execute(
-                    "select id from executions where shard = ? and wake_at <= ? order by wake_at limit 1000", (shard, to_micros(now))
-                )
-            ]
+    async def request(self, row: ExecutionRow, begin: InboxRow) -> None:
+        def insert(connection: Connection) -> None:
+            if insert_rows(connection, [row]):
+                connection.execute(_LEAVE, (begin.execution_id, begin.kind, begin.body))
+
+        await self._database.write(insert)
+
+    async def due(self, shards: Sequence[int], now: dt.datetime) -> list[Waiting]:
+        return await _waiting(
+            self._database, f"from executions where shard in ({_marks(shards)}) and wake_at <= ? order by wake_at", (*shards, to_micros(now))
         )
 
-    async def next_wake(self, shard: int) -> dt.datetime | None:
-        found = await self._database.read(
-            lambda connection: connection.execute("select min(wake_at) from executions where shard = ? and wake_at is not null", (shard,)).fetchone()
-        )
-        return from_micros(found[0])
+    async def left_in(self, shard: int) -> list[int]:
+        statement = "select id from executions where shard = ? and ended_at is null and wake_at is null order by id"
+        return await self._database.read(lambda connection: [id_ for (id_,) in connection.execute(statement, (shard,))])
 
     async def quarantine(self, execution_id: int, reason: str, tell: InboxRow | None = None) -> None:
         def mark(connection: Connection) -> None:
@@ -283,6 +317,16 @@ class SqliteExecutions:
             lambda connection: connection.execute(f"select {_ROW} from executions {where}", values).fetchall()  # noqa: S608  constants
         )
         return [_execution(row) for row in rows]
+
+
+async def _waiting(database: Database, source: str, values: tuple[Any, ...]) -> list[Waiting]:
+    """Executions of a `from`, the first thousand."""
+    statement = f"select shard, executions.id {source} limit 1000"
+    return await database.read(lambda connection: [Waiting(*row) for row in connection.execute(statement, values)])
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _conditions(query: ExecutionQuery) -> Iterator[tuple[str, Any]]:
@@ -340,8 +384,12 @@ class SqliteInbox:
 
         await self._database.write(insert)
 
-    async def waiting(self, shard: int) -> list[InboxRow]:
-        return await self._select("join executions on executions.id = execution_id where executions.shard = ? and ended_at is null", shard)
+    async def waiting(self, shards: Sequence[int]) -> list[Waiting]:
+        source = (
+            f"from inbox join executions on executions.id = execution_id where shard in ({_marks(shards)}) and ended_at is null"
+            " group by execution_id order by min(inbox.id)"
+        )
+        return await _waiting(self._database, source, tuple(shards))
 
     async def waiting_for(self, execution_id: int) -> list[InboxRow]:
         return await self._select("where execution_id = ?", execution_id)

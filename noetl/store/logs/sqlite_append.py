@@ -120,7 +120,9 @@ _NEW_ROW: Final = (
 )
 
 
-def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) -> None:
+def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) -> int:
+    """Insert the rows of executions that are not there yet; how many they were."""
+    before = connection.total_changes
     values = [
         (
             row.id,
@@ -143,6 +145,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[ExecutionRow]) ->
         for row in rows
     ]
     _many(connection, _NEW_ROW, values)
+    return connection.total_changes - before
 
 
 def _many(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -163,7 +163,39 @@ create table audit (
 );
 """
 
-MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER)
+_CLUSTER: Final = """
+update shards set id = id + 1000000;
+update executions set shard = shard + 1000000;
+update events set shard = shard + 1000000;
+delete from sqlite_sequence where name = 'shards';
+alter table shards add column common integer not null default 0;
+alter table shards add column life integer;
+insert into shards (id, epoch, common) select value, 0, 1 from generate_series_64;
+insert or ignore into sqlite_sequence (name, seq) values ('shards', 0);
+update sqlite_sequence set seq = max(1000000, (select max(id) from shards)) where name = 'shards';
+create index events_by_shard on events (shard, sequence);
+
+create table nodes (
+    life         integer primary key autoincrement,
+    id           text    not null,
+    about        text    not null,
+    lease        integer not null,
+    lease_until  integer not null,
+    steady_since integer not null,
+    draining     integer not null default 0,
+    ended_at     integer
+);
+create unique index nodes_by_id on nodes (id) where ended_at is null;
+
+create table positions (
+    reader   text    not null,
+    shard    integer not null,
+    sequence integer not null,
+    primary key (reader, shard)
+) without rowid;
+""".replace("generate_series_64", "(with recursive n (value) as (select 1 union all select value + 1 from n where value < 64) select value from n)")
+
+MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER, _CLUSTER)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 

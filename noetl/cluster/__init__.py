@@ -1,0 +1,1 @@
+"""Nodes that work together: who is there, who owns what, and who can run what."""

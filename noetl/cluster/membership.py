@@ -1,0 +1,120 @@
+"""The actor that keeps a node a member of its cluster, and knows who the others are.
+
+When its life was ended by others it crashes: everything that leans on it is stopped and started again, in a new life. So a node that was thought dead
+drops what it held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Struct
+
+from noetl.actors.actor import AsyncActor, Context, Reason
+from noetl.cluster.shares import overdue
+from noetl.errors import Fenced, LogUnavailable, NotFound
+from noetl.probe import Happening
+from noetl.store.members import Cluster, Heart, Incarnation, Member, Members, NodeRow
+
+GROUP: Final = "cluster"
+"""The process group of those who are told `ClusterSeen`."""
+_LOOKS_PER_LEASE: Final = 6
+
+
+class ClusterSeen(Struct, frozen=True):
+    """How the cluster looks now. Told again and again, also when nothing has changed."""
+
+    cluster: Cluster
+
+
+class MemberBuried(Happening, frozen=True):
+    """A node's lease ran out, and this node has ended its life."""
+
+    incarnation: Incarnation
+
+
+class Look(Struct, frozen=True):
+    """To oneself: time to see who is there."""
+
+
+class Lost(Struct, frozen=True):
+    """Our life is over."""
+
+
+class Vicinity:
+    """What this node knows of its cluster, for those who do not want to be told."""
+
+    def __init__(self) -> None:
+        self.own: Incarnation | None = None
+        self.cluster = Cluster((), ())
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        return self.cluster.members
+
+    def life(self) -> Incarnation:
+        """Raises `NotFound` while this node is no member."""
+        if self.own is None:
+            raise NotFound("this node is no member of a cluster now")
+        return self.own
+
+    def member(self, incarnation: Incarnation) -> Member | None:
+        return next((member for member in self.members if member.incarnation == incarnation), None)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether somebody has asked this node to take nothing new."""
+        own = None if self.own is None else self.member(self.own)
+        return own is not None and own.draining
+
+
+class Membership(AsyncActor[Look | Lost]):
+    """`about` makes what the node says of itself; it is asked at every start. `lease_s`: how long the node counts as alive after each renewal."""
+
+    def __init__(self, members: Members, about: Callable[[], NodeRow], vicinity: Vicinity, lease_s: float) -> None:
+        self._members = members
+        self._about = about
+        self._vicinity = vicinity
+        self._lease_s = lease_s
+        self._heart: Heart | None = None
+
+    async def init(self, ctx: Context[Any]) -> None:
+        about = self._about()
+        own = await self._members.join(about, self._lease_s)
+        lost: Callable[[None], None] = ctx.callback(lambda _: Lost())
+        self._heart = self._members.heart(own, self._lease_s, lambda: lost(None))
+        self._vicinity.own = own
+        await self._look(ctx)
+        ctx.send_interval(self._lease_s / _LOOKS_PER_LEASE, Look())
+
+    async def handle(self, message: Look | Lost, ctx: Context[Any]) -> None:
+        if isinstance(message, Lost):
+            raise Fenced(f"{self._vicinity.own}: others have ended this node's life, since its lease had run out")
+        await self._look(ctx)
+
+    async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
+        """What is left is nobody's at once: nobody has to wait for the lease."""
+        own, self._vicinity.own = self._vicinity.own, None
+        if self._heart is not None:
+            self._heart.stop()
+        if own is not None and not isinstance(reason, Fenced):
+            await self._members.leave(own)
+
+    async def _look(self, ctx: Context[Any]) -> None:
+        own = self._vicinity.life()
+        try:
+            cluster = await self._members.cluster()
+            if await self._bury(cluster, own, ctx):
+                cluster = await self._members.cluster()
+        except LogUnavailable:
+            return  # nobody can be judged now; what was seen last holds
+        self._vicinity.cluster = cluster
+        ctx.registry.broadcast(GROUP, ClusterSeen(cluster))
+
+    async def _bury(self, cluster: Cluster, own: Incarnation, ctx: Context[Any]) -> bool:
+        """Whether anybody was."""
+        buried = [dead for dead in overdue(cluster, own) if await self._members.bury(dead, own)]
+        for dead in buried:
+            ctx.probe.emit(MemberBuried(dead))
+        return bool(buried)

@@ -1,0 +1,138 @@
+"""What the owner of an execution and the nodes that run its attempts say to each other. One closed union for each place where it arrives.
+
+An owner is addressed by shard and execution, whoever owns the shard now; a node by its id. Bytes of an order or an outcome are a `Parcel`: in the
+message when they are small, else in the artifact store.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from noetl.engine.cache import ValueCache
+from noetl.mailbox.transport import MESSAGE_MAX_BYTES
+from noetl.store.members import Incarnation
+from noetl.values import content_hash
+
+_ROOM_BYTES: Final = 4_096
+"""For what is around a parcel."""
+
+
+class AttemptKey(Struct, frozen=True, array_like=True):
+    """One attempt of one execution."""
+
+    execution_id: int
+    run: int
+    index: int
+    task: str
+    attempt: int
+    call: int
+
+
+class Parcel(Struct, frozen=True, omit_defaults=True):
+    body: bytes = b""
+    blob: str | None = None
+
+
+async def packed(data: bytes, cache: ValueCache) -> Parcel:
+    """Raises `LogUnavailable` when the artifact store does not take what is large."""
+    if fits(data):
+        return Parcel(data)
+    await cache.store({(digest := content_hash(data)): data})
+    return Parcel(blob=digest)
+
+
+def fits(data: bytes) -> bool:
+    return len(data) <= MESSAGE_MAX_BYTES - _ROOM_BYTES
+
+
+async def unpacked(parcel: Parcel, cache: ValueCache) -> bytes:
+    """Raises `NotFound` when it is gone."""
+    return parcel.body if parcel.blob is None else await cache.read(parcel.blob)
+
+
+class Command(Struct, frozen=True):
+    """A hint that an attempt may be claimed at the owner of its shard. `step` is for who looks on."""
+
+    shard: int
+    key: AttemptKey
+    step: str
+
+
+# -- to the owner of an execution --------------------------------------------------------------------------------------
+
+
+class OwnerMessage(Struct, frozen=True, tag_field="kind"):
+    """Anything that the owner of an execution may be sent."""
+
+
+class Claim(OwnerMessage, frozen=True):
+    """May this node run it? Answered with a `ClaimAnswer`."""
+
+    key: AttemptKey
+    by: Incarnation
+
+
+class Report(OwnerMessage, frozen=True):
+    """The outcome of an attempt. Answered with `b""` when it is committed, or changes nothing."""
+
+    key: AttemptKey
+    outcome: Parcel
+
+
+class Nudge(OwnerMessage, frozen=True):
+    """Something is in the execution's inbox in the store."""
+
+
+OwnerInbox = Claim | Report | Nudge
+
+
+class ClaimAnswer(Struct, frozen=True, omit_defaults=True):
+    """`order` None: no, somebody else has it, or nobody needs it any more."""
+
+    order: Parcel | None = None
+
+
+# -- to a node that runs attempts --------------------------------------------------------------------------------------
+
+
+class NodeMessage(Struct, frozen=True, tag_field="kind"):
+    """Anything that a node may be sent."""
+
+
+class WhatRuns(NodeMessage, frozen=True):
+    """A new owner asks what the node has of a shard. Answered with `Runs`."""
+
+    shard: int
+
+
+class StopCall(NodeMessage, frozen=True):
+    """Answered with the outcome, as a `Parcel`, when the call has ended; empty when the node does not have it."""
+
+    key: AttemptKey
+
+
+class ExecutionOver(NodeMessage, frozen=True):
+    """Let go of what its tools keep. Not answered."""
+
+    execution_id: int
+    resumable: bool = False
+
+
+NodeInbox = WhatRuns | StopCall | ExecutionOver
+
+
+class Runs(Struct, frozen=True):
+    by: Incarnation
+    keys: tuple[AttemptKey, ...] = ()
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_command = msgspec.msgpack.Decoder(Command).decode
+decode_for_owner = msgspec.msgpack.Decoder(OwnerInbox).decode
+decode_for_node = msgspec.msgpack.Decoder(NodeInbox).decode
+decode_claim_answer = msgspec.msgpack.Decoder(ClaimAnswer).decode
+decode_runs = msgspec.msgpack.Decoder(Runs).decode
+decode_parcel = msgspec.msgpack.Decoder(Parcel).decode

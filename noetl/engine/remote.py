@@ -1,0 +1,208 @@
+"""An attempt that runs on another node, as its step sees it: it puts the command on the bus and answers who claims it.
+
+Its outcome does not come here but to the execution, so that it finds it also when all this has ended. It ends when the outcome is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from msgspec import Struct
+
+from noetl.actors.actor import Actor, Context
+from noetl.actors.ref import Ref
+from noetl.cluster.capacity import capable, pool_for, workers
+from noetl.cluster.membership import Vicinity
+from noetl.engine.cache import ValueCache
+from noetl.engine.claims import Claims
+from noetl.engine.exchange import AttemptKey, ClaimAnswer, Command, Parcel, StopCall, decode_parcel, encode, fits, packed, unpacked
+from noetl.engine.messages import OutcomeMessage, Stopped
+from noetl.engine.order import Order
+from noetl.engine.places import LocalPlaces, Placed
+from noetl.engine.wire import decode_outcome, encode_order
+from noetl.mailbox.address import commands, node_address
+from noetl.mailbox.transport import Transport
+from noetl.store.lease import Shard
+from noetl.store.members import Incarnation
+from noetl.vault.secrets import Secrets
+
+RESEND_S: Final = 30.0
+"""A command that nobody has claimed is sent again."""
+_RETRY_S: Final = 1.0
+_STOP_S: Final = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What all remote attempts of a node share."""
+
+    bus: Transport
+    claims: Claims
+    vicinity: Vicinity
+    cache: ValueCache
+    secrets: Secrets
+
+
+class Send(Struct, frozen=True):
+    """To oneself: put the command on the bus, unless it was claimed."""
+
+
+class Sent(Struct, frozen=True):
+    """To oneself: the stream has it, or the error."""
+
+    error: Any
+
+
+class Asked(Struct, frozen=True):
+    """A node claims it."""
+
+    by: Incarnation
+    answer: Callable[[bytes], None]
+
+
+class Stop(Struct, frozen=True):
+    """Nobody needs it any more."""
+
+
+class StopAnswered(Struct, frozen=True):
+    """To oneself: the node has said what became of the call, or nothing."""
+
+    answer: Any
+
+
+RemoteInbox = Send | Sent | Asked | Stop | StopAnswered
+
+
+class RemoteAttempt(Actor[RemoteInbox]):
+    __slots__ = ("_holder", "_key", "_order", "_remote", "_sent", "_shard", "_tell")
+    capacity: ClassVar[int] = 1_000
+
+    def __init__(self, order: Order, shard: Shard, remote: Remote, tell: Callable[[OutcomeMessage], None]) -> None:
+        self._order = order
+        self._shard = shard
+        self._remote = remote
+        self._tell = tell
+        self._sent = 0
+        self._key = key_of(order)
+        self._holder: Incarnation | None = remote.claims.holder(self._key)
+        """Who runs it: claimed when another incarnation of this actor was here, or under another owner of the shard."""
+
+    def init(self, ctx: Context[RemoteInbox]) -> None:
+        self._send(ctx)
+
+    def handle(self, message: RemoteInbox, ctx: Context[RemoteInbox]) -> None:
+        match message:
+            case Send():
+                self._send(ctx)
+            case Sent(error):
+                ctx.send_after(RESEND_S if error is None else _RETRY_S, Send())
+            case Asked(by, answer):
+                self._answer(by, answer, ctx)
+            case Stop():
+                self._stop(ctx)
+            case StopAnswered(answer):
+                self._tell(answer if not isinstance(answer, BaseException) else self._stopped(confirmed=False))
+                ctx.stop()
+
+    # -- the command ---------------------------------------------------------------------------------------------------
+
+    def _send(self, ctx: Context[RemoteInbox]) -> None:
+        """To the pool; to one node where not every node of the pool will do. While nobody can run it, it waits."""
+        if self._holder is not None:
+            return
+        subject = self._subject()
+        if subject is None:
+            ctx.send_after(_RETRY_S, Send())
+            return
+        self._sent += 1
+        body = encode(Command(self._shard.id, self._key, self._order.call.step))
+        ctx.run(self._remote.bus.command(subject, body, self._sending_id()), Sent)
+
+    def _sending_id(self) -> str:
+        """Of this sending: a command that is sent again must not be taken for a double."""
+        key = self._key
+        parts = (key.execution_id, key.run, key.index, key.attempt, key.call, key.task, self._shard.epoch, self._sent)
+        return ".".join(map(str, parts))
+
+    def _subject(self) -> str | None:
+        order, members = self._order, self._remote.vicinity.members
+        pool = pool_for(members, order.program.task.kind, order.pool)
+        if pool is None:
+            return None
+        if not order.requires:
+            return commands(pool, order.priority)
+        able = capable(members, pool, order.requires)
+        chosen = able[self._sent % len(able)] if able else None
+        return None if chosen is None else commands(f"{pool}@{chosen.node.id}", order.priority)
+
+    # -- claims --------------------------------------------------------------------------------------------------------
+
+    def _answer(self, by: Incarnation, answer: Callable[[bytes], None], ctx: Context[RemoteInbox]) -> None:
+        remote = self._remote
+        if not remote.claims.claim(self._key, self._shard.id, by):
+            answer(encode(ClaimAnswer()))
+            return
+        self._holder = by
+        body = encode_order(self._order, remote.secrets)
+        if fits(body):
+            answer(encode(ClaimAnswer(Parcel(body))))
+        else:
+            ctx.run(_answer_large(body, remote.cache, answer), Sent)
+
+    # -- stopping ------------------------------------------------------------------------------------------------------
+
+    def _stop(self, ctx: Context[RemoteInbox]) -> None:
+        """Where it runs, it is stopped there; it can't be claimed any more."""
+        holder = self._holder
+        if holder is None:
+            self._tell(self._stopped(confirmed=True))
+            ctx.stop()
+        else:
+            ctx.run(self._ask_to_stop(holder), StopAnswered)
+
+    async def _ask_to_stop(self, holder: Incarnation) -> OutcomeMessage:
+        remote = self._remote
+        parcel = decode_parcel(await remote.bus.request(node_address(holder.node), encode(StopCall(self._key)), _STOP_S))
+        if not parcel.body and parcel.blob is None:
+            return self._stopped(confirmed=True)  # it has told its outcome and forgotten it
+        return decode_outcome(await unpacked(parcel, remote.cache), remote.secrets)
+
+    def _stopped(self, *, confirmed: bool) -> Stopped:
+        key = self._key
+        return Stopped(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, confirmed=confirmed)
+
+
+async def _answer_large(body: bytes, cache: ValueCache, answer: Callable[[bytes], None]) -> None:
+    """Without an answer it is claimed again."""
+    answer(encode(ClaimAnswer(await packed(body, cache))))
+
+
+def key_of(order: Order) -> AttemptKey:
+    task, attempt, call = order.key
+    return AttemptKey(order.call.execution_id, order.call.run, order.call.index, task, attempt, call)
+
+
+class ClusterPlaces:
+    """A pool of this node that has a free slot, else another node."""
+
+    def __init__(self, here: LocalPlaces, remote: Remote) -> None:
+        self._here = here
+        self._remote = remote
+
+    def place(self, order: Order, step: Ref[Any], shard: Shard) -> Placed:
+        if self._is_for_here(order):
+            return self._here.place(order, step, shard)
+        return Placed(lambda: RemoteAttempt(order, shard, self._remote, step.report), None)
+
+    def _is_for_here(self, order: Order) -> bool:
+        """Where it would have to wait it is better off with the others, if there are any."""
+        kind, remote = order.program.task.kind, self._remote
+        if not self._here.serves(kind, order.pool):
+            return False
+        own = remote.vicinity.own
+        others = [member for member in workers(remote.vicinity.members) if member.incarnation != own]
+        if order.requires:
+            return False
+        return self._here.has_room(kind, order.pool) or pool_for(others, kind, order.pool) is None
