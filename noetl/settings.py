@@ -93,6 +93,37 @@ class VaultSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Environment variables that credentials may be read from (`source: env`)."""
 
 
+class PostgresSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The store that the nodes of a cluster share."""
+
+    dsn: str | None = None
+    """postgresql://USER:PASSWORD@HOST:PORT/DATABASE."""
+    pool_max: Count = 4
+    """Connections of one node for what is not an append."""
+    connect_timeout_s: Seconds = 5.0
+
+
+class NatsSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The bus between nodes."""
+
+    urls: tuple[str, ...] = ()
+    """nats://HOST:PORT, of one server or of several of a cluster. A user and a password may stand before the host."""
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    """Of the streams: 3 on a cluster of NATS servers."""
+    connect_timeout_s: Seconds = 2.0
+    silence_s: Seconds = 3.0
+    """A bus that does not bring back what was sent to oneself for so long is left, and connected to again."""
+
+
+class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How nodes live together."""
+
+    lease_s: Seconds = 2.0
+    """A node that could not renew its lease for so long is taken for dead."""
+    events: bool = True
+    """Whether committed events are put on the bus, for live views and other systems."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything. Each role is handed its own part."""
 
@@ -104,6 +135,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     api: ApiSettings = ApiSettings()
     http: HttpSettings = HttpSettings()
     vault: VaultSettings = VaultSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    nats: NatsSettings = NatsSettings()
+    cluster: ClusterSettings = ClusterSettings()
     playbook_path: tuple[str, ...] = ()
     """Catalog roots: folders in which a playbook path is looked up."""
     credentials: str | None = None

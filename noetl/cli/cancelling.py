@@ -11,7 +11,7 @@ from noetl.engine.effects import ENDED
 from noetl.engine.local import encode_cancel
 from noetl.errors import NotAllowed
 from noetl.ids import ExecutionId
-from noetl.node.boot import running_node
+from noetl.node.boot import known_left, running_node
 from noetl.node.incarnation import is_alive
 from noetl.node.place import home_dir
 from noetl.node.profile import load_profile, load_settings
@@ -60,5 +60,5 @@ async def _end_here(execution_id: ExecutionId, store: str | None) -> str:
     """Its process is gone: take it up, only to end it."""
     settings, _ = load_settings(os.environ)
     async with running_node(load_profile("solo"), settings, home=home_dir(os.environ), store=store, environment=os.environ) as node:
-        await node.client.take_up(execution_id, is_alive)
+        await known_left(node).take_up(execution_id, is_alive)
         return (await node.client.ended(execution_id)).status

@@ -20,7 +20,7 @@ from noetl.cli.stores import find_store
 from noetl.engine.library import Found, check_requirements, compile_text, find_file, read_playbook
 from noetl.errors import CallError, Fenced, Invalid, LogCorrupt, NoetlError, NotAllowed, NotFound, Owned, PlaybookError, SettingsError
 from noetl.ids import ExecutionId
-from noetl.node.boot import Node, running_node
+from noetl.node.boot import Node, known_left, running_node
 from noetl.node.incarnation import is_alive
 from noetl.node.place import home_dir
 from noetl.node.profile import load_profile, load_settings
@@ -124,7 +124,7 @@ class _Session:
 
         feed.watch(execution_id, begun)
         if found is None:
-            await node.client.take_up(execution_id, is_alive)
+            await known_left(node).take_up(execution_id, is_alive)
         else:
             assert found.file is not None
             kept = await node.client.load(found.file)
@@ -139,7 +139,7 @@ class _Session:
         if self._node is None:
             return
         self._node.socket.unlink(missing_ok=True)
-        if self._node.parts.store_file is None:
+        if not self._node.parts.keeps_files:
             shutil.rmtree(self._node.parts.directory, ignore_errors=True)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from noetl.engine.messages import Begin, Cancel, ChildEnded
+from noetl.engine.messages import Begin, Cancel, ChildEnded, OutcomeMessage
 from noetl.engine.sealing import seal_struct
 from noetl.engine.state import State
 from noetl.events import (
@@ -79,6 +79,11 @@ def inbox_rows(events: Sequence[AnyEvent], state: State, secrets: Secrets) -> tu
     return tuple(rows)
 
 
+def begin_row(execution_id: int, begin: Begin, secrets: Secrets) -> InboxRow:
+    """What whoever owns the execution begins it with."""
+    return InboxRow(execution_id, "start", _message(begin, secrets))
+
+
 def _message(message: Begin | ChildEnded, secrets: Secrets) -> bytes:
     encoded = _encode(message)
     return _encode(seal_struct(message, secrets)) if secrets.found_in(encoded) else encoded
@@ -114,10 +119,10 @@ def row_of(state: State, *, waiting: bool, wake_at: dt.datetime | None, secrets:
     return RowChange(status=status, started_at=state.requested_at if state.started else None, ended_at=state.ended_at, wake_at=wake_at, error=message)
 
 
-def decode_inbox(row: InboxRow, secrets: Secrets) -> Begin | Cancel | ChildEnded:
-    """The message in an inbox row, in clear, with the row's id."""
+def decode_inbox(row: InboxRow, secrets: Secrets) -> Begin | Cancel | ChildEnded | OutcomeMessage:
+    """The message in an inbox row, in clear, with the row's id where that matters."""
     message = msgspec.msgpack.decode(row.body, type=_TYPES[row.kind], ext_hook=secrets.open_leaf)
-    return message if isinstance(message, Begin) else msgspec.structs.replace(message, inbox_id=row.id)
+    return msgspec.structs.replace(message, inbox_id=row.id) if isinstance(message, (Cancel, ChildEnded)) else message
 
 
-_TYPES: Final[Mapping[str, type[Begin | Cancel | ChildEnded]]] = {"start": Begin, "cancel": Cancel, "child_ended": ChildEnded}
+_TYPES: Final[Mapping[str, Any]] = {"start": Begin, "cancel": Cancel, "child_ended": ChildEnded, "outcome": OutcomeMessage}

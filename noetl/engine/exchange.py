@@ -85,6 +85,8 @@ class Report(OwnerMessage, frozen=True):
 class Nudge(OwnerMessage, frozen=True):
     """Something is in the execution's inbox in the store."""
 
+    execution_id: int
+
 
 OwnerInbox = Claim | Report | Nudge
 
@@ -103,30 +105,36 @@ class NodeMessage(Struct, frozen=True, tag_field="kind"):
 
 
 class WhatRuns(NodeMessage, frozen=True):
-    """A new owner asks what the node has of a shard. Answered with `Runs`."""
+    """A new owner asks what the node has of these shards. Answered with `Runs`."""
 
-    shard: int
+    shards: tuple[int, ...]
 
 
 class StopCall(NodeMessage, frozen=True):
-    """Answered with the outcome, as a `Parcel`, when the call has ended; empty when the node does not have it."""
+    """Answered with the outcome, as a `Parcel`, when the call has ended; empty when the node does not have it, or it comes with the report."""
 
     key: AttemptKey
 
 
-class ExecutionOver(NodeMessage, frozen=True):
-    """Let go of what its tools keep. Not answered."""
-
+class Over(Struct, frozen=True):
     execution_id: int
     resumable: bool = False
 
 
-NodeInbox = WhatRuns | StopCall | ExecutionOver
+class ExecutionsOver(NodeMessage, frozen=True):
+    """Let go of what their tools keep. Not answered."""
+
+    over: tuple[Over, ...]
+
+
+NodeInbox = WhatRuns | StopCall | ExecutionsOver
 
 
 class Runs(Struct, frozen=True):
+    """What a node runs, or has not told the outcome of: attempts with their shards."""
+
     by: Incarnation
-    keys: tuple[AttemptKey, ...] = ()
+    attempts: tuple[tuple[AttemptKey, int], ...] = ()
 
 
 encode = msgspec.msgpack.Encoder().encode

@@ -1,8 +1,9 @@
-"""How the rest of the world uses the engine: start, watch, cancel, take up. The in-process form."""
+"""How the rest of the world uses the engine: start, watch, cancel. The in-process form, wherever an execution lives."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 from collections.abc import Mapping
@@ -11,21 +12,22 @@ from typing import Any, Final
 
 import msgspec
 
-from noetl.actors.ref import Ref, Reply
+from noetl.actors.ref import Reply
 from noetl.dsl.playbook import Playbook
 from noetl.dsl.template import paths
+from noetl.engine.effects import ENDED, begin_row
 from noetl.engine.engine import Engine
+from noetl.engine.homes import Homes, PrivateHome
 from noetl.engine.library import Found, check_requirements
 from noetl.engine.messages import Begin, Cancel
 from noetl.engine.program import Program
+from noetl.engine.recovery import folded
 from noetl.engine.report import Report, report_of, shown_result
-from noetl.engine.shard import Look, ShardInbox, Submit, TakeUp, Watch
+from noetl.engine.shard import Look, Submit, Watch
 from noetl.engine.state import State
-from noetl.errors import CallError, NoetlError, NotAllowed, NotFound
+from noetl.errors import ActorDead, CallError, Fenced, NoetlError
 from noetl.events import Value
 from noetl.ids import ExecutionId, ExecutionIds
-from noetl.store.lease import IsAlive
-from noetl.store.lease import Shard as ShardLease
 from noetl.store.log import ExecutionRow, InboxRow
 
 _ACCEPT_S: Final = 60.0
@@ -33,16 +35,17 @@ _FOREVER_S: Final = 10 * 365 * 86_400.0
 _SECRET_LOOKING: Final = re.compile(r"pass|secret|token|key|credential|auth|private", re.IGNORECASE)
 
 
+_LOOK_S: Final = 0.2
+"""How often an execution of another process is looked at."""
 _NOBODY: Final[Reply[int]] = Reply(None)
 
 
 class LocalClient:
-    """Executions of this process."""
+    """Executions of this process, and of those that share its store."""
 
-    def __init__(self, engine: Engine, shard: Ref[ShardInbox], lease: ShardLease, ids: ExecutionIds, environment: Mapping[str, str]) -> None:
+    def __init__(self, engine: Engine, homes: Homes, ids: ExecutionIds, environment: Mapping[str, str]) -> None:
         self._engine = engine
-        self._shard = shard
-        self._lease = lease
+        self._homes = homes
         self._ids = ids
         self._environment = environment
         self._starting: dict[ExecutionId, asyncio.Future[None]] = {}
@@ -89,13 +92,13 @@ class LocalClient:
         if under_way is not None:
             await asyncio.shield(under_way)
         else:
-            await self._submit(Submit(id_, begin, found.program, _NOBODY))
+            await self._accepted(Submit(id_, begin, found.program, _NOBODY))
         return id_
 
-    async def _submit(self, submit: Submit) -> None:
+    async def _accepted(self, submit: Submit) -> None:
         accepted = self._starting[ExecutionId(submit.execution_id)] = asyncio.get_running_loop().create_future()
         try:
-            await self._shard.ask(lambda reply: msgspec.structs.replace(submit, reply=reply), _ACCEPT_S)
+            await self._submit(submit)
         except BaseException as error:
             accepted.set_exception(
                 error if isinstance(error, NoetlError) else CallError("it is not known whether the execution has begun: ask again")
@@ -107,55 +110,79 @@ class LocalClient:
         finally:
             del self._starting[ExecutionId(submit.execution_id)]
 
+    async def _submit(self, submit: Submit) -> None:
+        """To the shard, if it is here; else, or when it goes while it is asked, to the store, where its next owner finds it."""
+        shard_id = self._homes.shard_for(submit.execution_id)
+        shard = self._homes.find(shard_id)
+        if shard is not None:
+            try:
+                await shard.ask(lambda reply: msgspec.structs.replace(submit, reply=reply), _ACCEPT_S)
+            except (ActorDead, Fenced):
+                if isinstance(self._homes, PrivateHome):
+                    raise
+            else:
+                return
+        await self._leave_in_store(submit, shard_id)
+
+    async def _leave_in_store(self, submit: Submit, shard: int) -> None:
+        engine, begin, id_ = self._engine, submit.begin, submit.execution_id
+        row = ExecutionRow(
+            id=id_,
+            path=begin.path,
+            net=begin.net,
+            shard=shard,
+            requested_at=engine.clock.now(),
+            root_id=id_,
+            version=begin.version,
+            labels=begin.labels,
+            requested_by=begin.requested_by,
+            origin=engine.origin,
+        )
+        await engine.store.executions.request(row, begin_row(id_, begin, engine.secrets))
+        self._homes.nudge(shard, id_)
+
     def new_id(self) -> ExecutionId:
         return self._ids.new()
 
-    async def take_up(self, execution_id: ExecutionId, is_alive: IsAlive) -> str:
-        """Go on with an execution that another process has left, and with its children; its path.
-
-        Raises:
-            NotFound: there is no such execution.
-            Owned: it is running in a live process.
-            NotAllowed: it has completed or was cancelled.
-        """
-        row = await self._engine.store.executions.execution(execution_id)
-        if row is None:
-            raise NotFound(f"there is no execution {execution_id} in this store")
-        if row.parent_id is not None:
-            raise NotAllowed(f"execution {execution_id} is a child of {row.parent_id}: resume {row.root_id}")
-        if row.status in ("completed", "cancelled"):
-            raise NotAllowed(f"execution {execution_id} is {row.status}: it can't be resumed")
-        await self._engine.store.shards.adopt(execution_id, self._lease, is_alive)
-        for member in await self._engine.store.executions.family(execution_id):
-            if member.id == execution_id or member.ended_at is None:
-                self._shard.report(TakeUp(member.id))
-        return row.path
-
     def owns(self, row: ExecutionRow) -> bool:
         """Whether the execution runs in this process."""
-        return row.shard == self._lease.id
-
-    async def take_up_left(self, is_alive: IsAlive) -> int:
-        """Go on with all executions that nodes have accepted and whose process is gone; how many they are."""
-        left = await self._engine.store.shards.adopt_left(self._lease, is_alive)
-        for execution_id in left:
-            self._shard.report(TakeUp(execution_id))
-        return len(left)
+        return self._homes.find(row.shard) is not None
 
     async def wait(self, execution_id: ExecutionId) -> Report:
         """Wait for the end. Raises `StoreError` or `CallError` when this process can't go on with the execution."""
         return await self.report(await self.ended(execution_id))
 
     async def ended(self, execution_id: ExecutionId) -> State:
-        return await self._shard.ask(lambda reply: Watch(execution_id, reply), _FOREVER_S)
+        """The state at its end. In a cluster it is followed from node to node.
+
+        Raises:
+            Fenced: it was this process's, and another one has taken it.
+        """
+        if isinstance(self._homes, PrivateHome):
+            return await self._homes.shard.ask(lambda reply: Watch(execution_id, reply), _FOREVER_S)
+        while True:
+            row = await self._engine.store.executions.execution(execution_id)
+            if row is not None and row.status in ENDED:
+                return (await folded(self._engine.store, execution_id, self._engine.secrets.open_leaf)).state
+            shard = self._homes.find(self._homes.shard_for(execution_id) if row is None else row.shard)
+            if shard is None:
+                await asyncio.sleep(_LOOK_S)
+                continue
+            with contextlib.suppress(ActorDead, Fenced):  # the shard is on its way to another node
+                return await shard.ask(lambda reply: Watch(execution_id, reply), _FOREVER_S)
 
     async def cancel(self, execution_id: ExecutionId, reason: str) -> None:
         """Ask for the cancellation, whoever owns the execution; it is in the store when this returns. Raises `NotFound`."""
         store = self._engine.store
         await store.inbox.put(InboxRow(execution_id, "cancel", encode_cancel(reason)))
         row = await store.executions.execution(execution_id)
-        if row is not None and row.shard == self._lease.id:
-            self._shard.report(Look((execution_id,)))
+        if row is None:
+            return
+        shard = self._homes.find(row.shard)
+        if shard is not None:
+            shard.report(Look((execution_id,)))
+        else:
+            self._homes.nudge(row.shard, execution_id)
 
     async def report(self, state: State) -> Report:
         engine = self._engine

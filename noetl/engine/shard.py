@@ -5,6 +5,7 @@ A private shard looks for its messages in the store itself; for the common shard
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
@@ -14,6 +15,7 @@ from noetl.actors.ref import Ref, Reply
 from noetl.engine import effects, messages, step
 from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
+from noetl.engine.exchange import Over
 from noetl.engine.execution import Execution, Home
 from noetl.engine.program import Program
 from noetl.engine.recovery import folded
@@ -118,17 +120,22 @@ class Handled(ShardMessage, frozen=True):
 ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Marked | Claimed | Reported | Handled
 
 
-class Shard(Actor[ShardInbox]):
-    """Executions that wait for long are not here: the store wakes them."""
+def _nobody(over: Over) -> None:
+    """There are no other nodes."""
 
-    __slots__ = ("_crashes", "_engine", "_home", "_is_common", "_lease", "_live", "_resting", "_submitted", "_watchers")
+
+class Shard(Actor[ShardInbox]):
+    """Executions that wait for long are not here: the store wakes them. `over` is told of those that have ended."""
+
+    __slots__ = ("_crashes", "_engine", "_home", "_is_common", "_lease", "_live", "_over", "_resting", "_submitted", "_watchers")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
-    def __init__(self, engine: Engine, lease: ShardLease, *, is_common: bool = False) -> None:
+    def __init__(self, engine: Engine, lease: ShardLease, *, is_common: bool = False, over: Callable[[Over], None] = _nobody) -> None:
         self._engine = engine
         self._lease = lease
         self._is_common = is_common
+        self._over = over
         self._live: dict[int, Ref[ExecutionSupervisorInbox]] = {}
         self._resting: set[int] = set()
         """Those that have said that they leave memory and have not left it yet."""
@@ -252,7 +259,9 @@ class Shard(Actor[ShardInbox]):
             reply.send(state)
         if live is None and state.execution_id not in self._resting:
             return  # it had ended before
-        ctx.run(self._engine.resources.end_execution(state.execution_id, resumable=state.status == "failed"), Handled)
+        resumable = state.status == "failed"
+        self._over(Over(state.execution_id, resumable))
+        ctx.run(self._engine.resources.end_execution(state.execution_id, resumable=resumable), Handled)
 
     def _lost(self, id_: int, reason: StoreError | Quarantined, ctx: Context[ShardInbox]) -> None:
         """This process can't go on with an execution. One that nobody can go on with is marked in the store."""

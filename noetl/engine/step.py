@@ -112,7 +112,7 @@ class Step(Actor[StepInbox]):
             kept = self._kept.get(index)
             if is_abnormal(signal.reason) and (kept is None or _key(kept) != running.order.key):
                 self._kept.pop(index, None)
-                self._take(_crashed(running.order, signal.reason))
+                self._take(crashed(running.order, signal.reason))
         if self._closing and not ctx.children():
             ctx.stop()
 
@@ -185,7 +185,7 @@ def _refused(order: Order, error: ToolRefused, now: dt.datetime) -> OutcomeMessa
     return Failed(run=order.call.run, index=order.call.index, task=task, attempt=attempt, call=call, started_at=now, duration_s=0.0, error=about)
 
 
-def _crashed(order: Order, reason: Any) -> OutcomeMessage:
+def crashed(order: Order, reason: Any) -> OutcomeMessage:
     """The attempt's actor ended without an outcome. Killed: its tool did not stop in time, so nobody knows what became of its work."""
     task, attempt, call = order.key
     run, index = order.call.run, order.call.index

@@ -74,7 +74,9 @@ class Puller(Protocol):
         """
         ...
 
-    async def close(self) -> None: ...
+    def close(self) -> None:
+        """Pull no more."""
+        ...
 
 
 class Transport(Protocol):

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.clock import Clock, SystemClock
-from noetl.errors import NoetlError
+from noetl.errors import NoetlError, SettingsError
 from noetl.ids import ExecutionIds
 from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
-from noetl.node.profile import Profile, settings_on
+from noetl.node.profile import Profile, missing_for, settings_on
 from noetl.probe import Probe
 from noetl.settings import Settings
 from noetl.tools.tool import Resources
@@ -29,8 +29,11 @@ from noetl.vault.vaults.file import FileVault, read_credentials
 if TYPE_CHECKING:
     from noetl.actors.loop import Runtime
     from noetl.actors.ref import Ref
+    from noetl.engine.adoption import Adoption
     from noetl.engine.local import LocalClient
-    from noetl.node.tree import Parts
+    from noetl.node.parts import Parts
+    from noetl.store.store import Store
+    from noetl.supervisors.spec import ChildSpec
 
 T = TypeVar("T")
 
@@ -40,7 +43,7 @@ _GC_THRESHOLDS: Final = (100_000, 20, 10)
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """That a node has the API: under which name it is known, where it listens, and whether callers must say who they are."""
+    """That a node stays up: under which name it is known; if it has the API, where that listens, and whether callers must say who they are."""
 
     id: str
     host: str
@@ -56,6 +59,8 @@ class Node:
     runtime: Runtime
     parts: Parts
     client: LocalClient
+    left: Adoption | None
+    """How what other processes have left is gone on with; None in a cluster, where that happens by itself."""
     probe: Probe
     root: Ref[Any]
     socket: Path
@@ -80,13 +85,15 @@ async def running_node(
     """Boot a node, and stop it at the end.
 
     `store` is a file, a directory, `memory`, or None for the one in `home`. `kinds` are tools that will be called soon: what takes long to
-    start of what they need is started first. `title` says to others what the node is there for. `serve`: it also has the API; then it goes on with
-    the executions that nodes before it have left.
+    start of what they need is started first. `title` says to others what the node is there for. `serve`: it stays up; then it goes on with the
+    executions that nodes before it have left.
 
     Raises:
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
     """
     settings = settings_on(profile, settings)
+    if missing := missing_for(profile, settings):
+        raise SettingsError(f"a node of profile {profile.name} needs the settings {' and '.join(missing)}")
     vault = FileVault(read_credentials(Path(settings.credentials)) if settings.credentials else {})
     with opened_place(home, store) as place:
         resources = Resources(settings, place.directory / "run", place.directory / "artifacts")
@@ -94,7 +101,7 @@ async def running_node(
             await _start_early(resources, kinds)
             keys = await open_keys(settings.vault, None if place.file is None else place.directory, environment)
             parts = _parts(profile, settings, place, vault, keys, resources, environment, clock or SystemClock(), serve)
-            async with _running(parts, home, title) as node:
+            async with _running(parts, home, title, *_with_bus(parts)) as node:
                 yield node
         finally:
             await resources.close()
@@ -119,15 +126,15 @@ def _parts(
     clock: Clock,
     serve: Serve | None,
 ) -> Parts:
-    from noetl.node.serving import Serving  # noqa: PLC0415  as below
-    from noetl.node.tree import Parts  # noqa: PLC0415  imports the engine, after `_start_early`
+    from noetl.node.parts import Parts, Serving  # noqa: PLC0415  imports the engine, after `_start_early`
 
     return Parts(
         owner=this_process(f"run-{secrets.token_hex(4)}" if serve is None else serve.id),
         settings=settings,
         profile=profile,
         directory=place.directory,
-        store_file=place.file,
+        open_store=partial(_open_store, profile, settings, place),
+        keeps_files=place.file is not None,
         vault=vault,
         keys=keys,
         secrets=Secrets(keys),
@@ -140,12 +147,33 @@ def _parts(
     )
 
 
+async def _open_store(profile: Profile, settings: Settings, place: Place, more: Callable[[], bool]) -> Store:
+    """A cluster's nodes share a server's; any other process has a file."""
+    if profile.is_member:
+        from noetl.store.logs.postgres import open_postgres  # noqa: PLC0415  its driver is slow to import
+
+        return await open_postgres(settings.postgres, settings.store, place.directory, more)
+    from noetl.store.logs.sqlite import open_sqlite  # noqa: PLC0415  as above
+
+    return await open_sqlite(place.file, place.directory, settings.store, more)
+
+
+def _with_bus(parts: Parts) -> tuple[ChildSpec, ...]:
+    """The branch that keeps the connection to the bus, where there is one."""
+    if not parts.profile.is_member:
+        return ()
+    from noetl.cluster.link import Bus, link_spec  # noqa: PLC0415  only in a cluster
+
+    bus = parts.bus = Bus(parts.settings.nats, parts.owner.node)
+    return (link_spec(bus),)
+
+
 @contextlib.asynccontextmanager
-async def _running(parts: Parts, home: Path, title: str) -> AsyncIterator[Node]:
+async def _running(parts: Parts, home: Path, title: str, *more: ChildSpec) -> AsyncIterator[Node]:
     from noetl.actors.loop import Runtime  # noqa: PLC0415  as above
     from noetl.actors.watchdog import watch  # noqa: PLC0415
     from noetl.node.reports import written  # noqa: PLC0415
-    from noetl.node.serving import local_client  # noqa: PLC0415
+    from noetl.node.serving import adoption, local_client  # noqa: PLC0415
     from noetl.node.tree import tree  # noqa: PLC0415
     from noetl.supervisors.static import GaveUp, start_tree  # noqa: PLC0415
 
@@ -153,16 +181,16 @@ async def _running(parts: Parts, home: Path, title: str) -> AsyncIterator[Node]:
     if parts.serving is not None:
         parts.serving.runtime = runtime
     try:
-        root = await start_tree(runtime, tree(parts))
+        root = await start_tree(runtime, tree(parts, *more))
     except GaveUp as error:
         raise _cause(error) from error
     with written(parts), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
         try:
-            client = local_client(parts, runtime)
-            if parts.serving is not None:
-                await client.take_up_left(is_alive)
+            client, left = local_client(parts, runtime), adoption(parts, runtime)
+            if parts.serving is not None and left is not None:
+                await left.take_up_left(is_alive)
             async with _control(runtime, parts, home, title) as (socket, warnings):
-                yield Node(parts.owner.node, runtime, parts, client, parts.probe, root, socket, warnings)
+                yield Node(parts.owner.node, runtime, parts, client, left, parts.probe, root, socket, warnings)
         finally:
             await runtime.stop(root)
 
@@ -182,6 +210,12 @@ async def _control(runtime: Runtime, parts: Parts, home: Path, title: str) -> As
         yield file, tuple(warnings)
     finally:
         await runtime.stop(control)
+
+
+def known_left(node: Node) -> Adoption:
+    """Of a process that has a private shard."""
+    assert node.left is not None
+    return node.left
 
 
 def run_on_loop(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

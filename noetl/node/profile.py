@@ -16,7 +16,9 @@ from noetl.machine import cores
 from noetl.settings import HttpSettings, Settings
 from noetl.tools.outbound import Outbound
 
-Role = Literal["store", "tools", "pools", "shard", "api"]
+Role = Literal["store", "cluster", "tools", "pools", "shard", "shards", "steps", "events", "api"]
+"""Branches of a node's tree. cluster: it is a member of one. shard: it owns executions by itself; shards: together with other nodes. steps: it runs
+attempts of other nodes' executions. events: it puts committed events on the bus."""
 
 _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "NOETL_CREDENTIALS": ("credentials",),
@@ -25,12 +27,12 @@ _PLAIN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _SEPARATORS: Final[Mapping[str, str]] = {
     "NOETL_PLAYBOOK_PATH": os.pathsep,
-    **dict.fromkeys(("NOETL_ENV_ALLOW", "NOETL_API_ORIGINS", "NOETL_VAULT_ENV_ALLOW", "NOETL_HTTP_ALLOW"), ","),
+    **dict.fromkeys(("NOETL_ENV_ALLOW", "NOETL_API_ORIGINS", "NOETL_VAULT_ENV_ALLOW", "NOETL_HTTP_ALLOW", "NOETL_NATS_URLS"), ","),
 }
 """Of variables that are lists."""
 _PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV", "NOETL_URL", "NOETL_TOKEN"})
-_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api", "http", "vault")
+_SECTIONS: Final = ("values", "python", "store", "engine", "log", "api", "http", "vault", "postgres", "nats", "cluster")
 
 
 class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,9 +46,16 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
     """One file of `nodes/`."""
 
     roles: tuple[Role, ...]
-    pools: dict[str, PoolProfile]
+    pools: dict[str, PoolProfile] = {}
+    capabilities: dict[str, Any] = {}
+    """What a step may require of the node that runs it: cpu, gpu, memory_bytes, region, labels and others."""
     drain_s: float = 10.0
     name: str = ""
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is one node of a cluster."""
+        return "cluster" in self.roles
 
 
 def load_profile(name: str, config_dir: Path | None = None) -> Profile:
@@ -90,6 +99,14 @@ def settings_on(profile: Profile, settings: Settings) -> Settings:
     if profile.name != "solo":
         return settings
     return msgspec.structs.replace(settings, http=HttpSettings((*settings.http.allow, "loopback")))
+
+
+def missing_for(profile: Profile, settings: Settings) -> list[str]:
+    """Settings that a node of this profile needs and that are not given."""
+    if not profile.is_member:
+        return []
+    given = {"nats.urls": bool(settings.nats.urls), "postgres.dsn": settings.postgres.dsn is not None}
+    return [name for name, is_given in given.items() if not is_given]
 
 
 def slots_of(pool: PoolProfile) -> int:

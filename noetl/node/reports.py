@@ -17,7 +17,7 @@ from msgspec import Struct
 from noetl.actors.crash import Crash, CrashLog, CrashReport
 
 if TYPE_CHECKING:
-    from noetl.node.tree import Parts
+    from noetl.node.parts import Parts
 
 LOGGER: Final = "noetl.actors"
 
@@ -25,7 +25,7 @@ LOGGER: Final = "noetl.actors"
 @contextlib.contextmanager
 def written(parts: Parts) -> Iterator[None]:
     """While the node runs its reports are written to `logs/NODE.log` of its store; those of a node whose store is in memory to nowhere."""
-    if parts.store_file is None:
+    if not parts.keeps_files:
         handler: logging.Handler = logging.NullHandler()
     else:
         handler = _File(parts.directory / "logs" / f"{parts.owner.node}.log", parts.secrets.scrub, as_json=parts.settings.log.format == "json")

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from noetl import __version__
 from noetl.actors.observer import Observer
 from noetl.actors.ref import Ref
-from noetl.engine.client import NodeInfo, PoolView
+from noetl.engine.adoption import Adoption
+from noetl.engine.client import PoolView
 from noetl.engine.feed import Feed
+from noetl.engine.homes import CommonHomes, Homes, PrivateHome
 from noetl.engine.local import LocalClient
 from noetl.engine.pool import HowIs, pool_name
 from noetl.engine.service import Service
 from noetl.engine.shard import SHARD
 from noetl.gateway.tokens import Doorkeeper
+from noetl.node.about import node_info
+from noetl.node.parts import Parts
 
 if TYPE_CHECKING:
     from noetl.actors.loop import Runtime
     from noetl.api.deps import Deps
     from noetl.api.server import ApiServer
-    from noetl.node.tree import Parts
 
 _ASK_S = 5.0
-
-
-@dataclass(slots=True)
-class Serving:
-    """`url` is there when it listens. `asks_who`: callers must have a token. `runtime` is set before the tree starts."""
-
-    host: str
-    port: int
-    asks_who: bool
-    started_at: dt.datetime
-    runtime: Runtime | None = None
-    url: str | None = None
-    draining: bool = False
 
 
 def api_server(parts: Parts) -> ApiServer:
@@ -55,23 +41,21 @@ def api_server(parts: Parts) -> ApiServer:
 def local_client(parts: Parts, runtime: Runtime) -> LocalClient:
     """Raises `ActorDead` before the tree has started."""
     assert parts.engine is not None
-    assert parts.lease is not None
-    return LocalClient(parts.engine, runtime.registry.whereis(SHARD), parts.lease, parts.ids, parts.environment)
+    return LocalClient(parts.engine, _homes(parts, runtime), parts.ids, parts.environment)
 
 
-def node_info(parts: Parts) -> NodeInfo:
-    serving = parts.serving
-    assert serving is not None
-    return NodeInfo(
-        node=parts.owner.node,
-        profile=parts.profile.name,
-        pid=os.getpid(),
-        host=parts.owner.host,
-        started_at=serving.started_at,
-        version=__version__,
-        url=serving.url,
-        draining=serving.draining,
-    )
+def _homes(parts: Parts, runtime: Runtime) -> Homes:
+    if parts.lease is not None:
+        return PrivateHome(runtime.registry.whereis(SHARD), parts.lease)
+    return CommonHomes(runtime.registry, parts.known_bus())
+
+
+def adoption(parts: Parts, runtime: Runtime) -> Adoption | None:
+    """None in a cluster: there shards are taken over, not executions."""
+    if parts.lease is None:
+        return None
+    assert parts.engine is not None
+    return Adoption(parts.engine, runtime.registry.whereis(SHARD), parts.lease)
 
 
 async def pool_views(parts: Parts, runtime: Runtime) -> list[PoolView]:

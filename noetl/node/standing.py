@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from noetl.engine.pool import Drain, pool_name
 from noetl.gateway.tokens import new_token
+from noetl.node.about import node_info
 from noetl.node.boot import Node, Serve, running_node
 from noetl.node.nodefile import announced
 from noetl.node.profile import Profile
-from noetl.node.serving import node_info
 from noetl.settings import Settings
 from noetl.store.projection import ExecutionQuery
 from noetl.store.store import Store

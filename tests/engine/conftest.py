@@ -14,7 +14,7 @@ from noetl.clock import Clock
 from noetl.engine.execution import ExecutionAdvanced
 from noetl.engine.state import State
 from noetl.ids import ExecutionId
-from noetl.node.boot import Node, running_node
+from noetl.node.boot import Node, known_left, running_node
 from noetl.node.profile import load_profile
 from noetl.probe import Happening
 from noetl.settings import EngineSettings, Settings
@@ -28,6 +28,7 @@ class Bench:
     def __init__(self, node: Node, folder: Path) -> None:
         self.node = node
         self.client = node.client
+        self.left = known_left(node)
         self.folder = folder
         self.heard: list[Happening] = []
         self._arrived = asyncio.Event()

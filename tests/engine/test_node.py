@@ -142,7 +142,7 @@ async def test_a_live_execution_can_not_be_taken_up_and_the_refusal_names_its_ow
     owner, other = await boot(), await boot()
     id_ = await owner.start(SLEEPER)
     with pytest.raises(Owned, match=f"is running in run-.* \\(pid {os.getpid()} on ") as caught:
-        await other.client.take_up(id_, is_alive)
+        await other.left.take_up(id_, is_alive)
     assert owner.node.id in caught.value.owner
     await owner.client.cancel(id_, "")
     await owner.client.ended(id_)
@@ -153,7 +153,7 @@ async def test_of_two_processes_that_take_an_execution_up_one_wins(boot: Boot) -
     id_ = await dead.start(SLEEPER)
     await dead.until_event(TaskScheduled, step="start")
     outcomes = await asyncio.gather(
-        *(bench.client.take_up(id_, lambda owner: owner.node != dead.node.id) for bench in (first, second)), return_exceptions=True
+        *(bench.left.take_up(id_, lambda owner: owner.node != dead.node.id) for bench in (first, second)), return_exceptions=True
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Owned", "str"]
     winner = first if isinstance(outcomes[0], str) else second
@@ -170,7 +170,7 @@ async def test_a_process_that_was_thought_dead_can_not_write_any_more(boot: Boot
         - {step: b, tool: {kind: noop, result: 2}}
     """))  # fmt: skip
     await zombie.until_event(TaskScheduled, step="start")
-    await taker.client.take_up(id_, lambda owner: False)
+    await taker.left.take_up(id_, lambda owner: False)
     with pytest.raises(Fenced):
         await zombie.client.ended(id_)
     state = await taker.client.ended(id_)
@@ -200,7 +200,7 @@ async def test_a_resume_of_a_failed_execution_retries_what_failed_and_nothing_el
     assert failed.error["exception_type"] == "FileNotFoundError"
     (bench.folder / "ready").write_text("yes")
     other = await boot()
-    await other.client.take_up(id_, lambda owner: False)
+    await other.left.take_up(id_, lambda owner: False)
     state = await other.client.ended(id_)
     assert (state.status, state.results["join"]) == ("completed", 3)
     assert (bench.folder / "first").read_text() == "x", "the task that had succeeded did not run again"
@@ -225,7 +225,7 @@ async def test_a_resume_of_a_failed_loop_runs_the_iterations_that_are_missing(bo
     assert (await bench.client.ended(id_)).status == "failed"
     (bench.folder / "ready").write_text("")
     other = await boot()
-    await other.client.take_up(id_, lambda owner: False)
+    await other.left.take_up(id_, lambda owner: False)
     state = await other.client.ended(id_)
     assert state.status == "completed"
     assert state.results["start"]["stats"] == {"total": 4, "success": 4, "failed": 0}
@@ -240,7 +240,7 @@ async def test_what_is_over_can_not_be_resumed(boot: Boot, status: str) -> None:
         await bench.client.cancel(id_, "")
     await bench.client.ended(id_)
     with pytest.raises(NotAllowed, match=f"is {status}: it can't be resumed"):
-        await bench.client.take_up(id_, is_alive)
+        await bench.left.take_up(id_, is_alive)
 
 
 PARENT = """
@@ -474,7 +474,7 @@ async def test_a_full_disk_fails_the_append_loudly_and_a_resume_goes_on_behind_i
         await bench.client.ended(id_)
     connection.execute("pragma max_page_count = 1000000")
     other = await boot()
-    await other.client.take_up(id_, lambda owner: False)
+    await other.left.take_up(id_, lambda owner: False)
     state = await other.client.ended(id_)
     assert (state.status, state.results["c"]) == ("completed", 60000)
 

@@ -32,7 +32,7 @@ async def test_a_damaged_log_is_quarantined_and_its_siblings_in_the_same_process
     with closing(sqlite3.connect(bench.folder / "home" / "noetl.db")) as connection:
         connection.execute("update events set hash = body where execution_id = ?", (bad,))
         connection.commit()
-    await bench.client.take_up(bad, lambda owner: False)
+    await bench.left.take_up(bad, lambda owner: False)
     with pytest.raises(LogCorrupt, match="its hash does not match"):
         await bench.client.ended(bad)
     assert not [heard for heard in bench.heard if isinstance(heard, ChildRestarting)], "reading it again would not help"

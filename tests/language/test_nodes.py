@@ -22,7 +22,7 @@ async def test_the_environment_is_that_of_the_start_also_for_a_resume(boot: Boot
     id_ = await first.start(text, {"place": str(first.folder / "place")})
     assert (await first.client.ended(id_)).status == "failed"
     second = await boot(environment={"REGION": "us"})
-    await second.client.take_up(id_, lambda owner: False)
+    await second.left.take_up(id_, lambda owner: False)
     assert (await second.client.ended(id_)).results["look"] == "eu"
 
 

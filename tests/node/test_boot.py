@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,22 @@ from noetl.errors import LogUnavailable, SettingsError
 from noetl.ids import ExecutionIds
 from noetl.node.boot import running_node
 from noetl.node.incarnation import this_process
+from noetl.node.parts import Parts
 from noetl.node.profile import Profile, load_profile
-from noetl.node.tree import Parts, tree
+from noetl.node.tree import tree
 from noetl.probe import ActorStarted, Happening, Probe, SupervisorGaveUp
 from noetl.settings import Settings
+from noetl.store.store import Store
 from noetl.supervisors.spec import SupervisorSpec
 from noetl.vault.keyring import GivenKeys
 from noetl.vault.secrets import Secrets
 from noetl.vault.vaults.file import FileVault
 
 PROFILES = sorted(file.stem for file in (Path(__file__).parents[2] / "nodes").glob("*.yaml"))
+
+
+async def _not_opened(more: Callable[[], bool]) -> Store:
+    raise AssertionError("building a tree opens nothing")
 
 
 def parts(profile: Profile, folder: Path) -> Parts:
@@ -31,7 +38,7 @@ def parts(profile: Profile, folder: Path) -> Parts:
         settings=Settings(),
         profile=profile,
         directory=folder,
-        store_file=folder / "noetl.db",
+        open_store=_not_opened,
         vault=FileVault({}),
         keys=GivenKeys(bytes(32)),
         secrets=Secrets(GivenKeys(b"")),

@@ -17,15 +17,18 @@ from noetl.engine.binding import Bound, bound
 from noetl.engine.cache import ValueCache
 from noetl.engine.call import Done, Outcome, Refused
 from noetl.engine.failure import failure
+from noetl.engine.homes import PrivateHome
 from noetl.engine.local import LocalClient
 from noetl.engine.order import Order
 from noetl.engine.recovery import folded
 from noetl.engine.state import State
 from noetl.events import AnyEvent
 from noetl.ids import ExecutionIds
-from noetl.node import tree as node_tree
+from noetl.node import toolbox
 from noetl.node.incarnation import this_process
+from noetl.node.parts import Parts
 from noetl.node.profile import load_profile
+from noetl.node.tree import tree
 from noetl.settings import Settings
 from noetl.store.log import Append, Log, check_chain
 from noetl.store.log import Done as AppendDone
@@ -80,7 +83,7 @@ class LateLog:
         self._loop = asyncio.get_running_loop()
         self._random = simulation.random
         self._free_at = 0.0
-        self.read, self.items, self.bodies = log.read, log.items, log.bodies
+        self.read, self.items, self.bodies, self.fed = log.read, log.items, log.bodies, log.fed
 
     def append(self, append: Append, done: AppendDone) -> None:
         self._free_at = max(self._free_at, self._loop.time()) + 0.001 + self._random.random() * 0.02
@@ -93,7 +96,7 @@ class LateLog:
 
 
 class SimulatedNode:
-    def __init__(self, parts: node_tree.Parts, client: LocalClient) -> None:
+    def __init__(self, parts: Parts, client: LocalClient) -> None:
         self.parts = parts
         self.client = client
 
@@ -106,7 +109,10 @@ class SimulatedNode:
     async def events(self, execution_id: int) -> list[AnyEvent]:
         """All of its log, checked: the chain holds, and the events fold to what the actor had."""
         assert self.parts.store is not None
-        rows = await self.parts.store.log.read(execution_id)
+        return await self.events_in(self.parts.store, execution_id)
+
+    async def events_in(self, store: Store, execution_id: int) -> list[AnyEvent]:
+        rows = await store.log.read(execution_id)
         check_chain(rows)
         decoder = msgspec.msgpack.Decoder(tuple[AnyEvent, ...], ext_hook=unpack_leaf)
         return [event for row in rows for event in decoder.decode(row.body)]
@@ -128,12 +134,18 @@ class SimulatedNode:
 async def simulated_node(simulation: Simulation, tool: Tool, monkeypatch: Any) -> AsyncIterator[SimulatedNode]:
     settings = Settings()
     directory = Path("/nonexistent")
-    parts = node_tree.Parts(
+
+    async def open_late(more: Callable[[], bool]) -> Store:
+        store = await open_sqlite(None, directory, settings.store, more)
+        return dataclasses.replace(store, log=LateLog(store.log, simulation))
+
+    parts = Parts(
         owner=this_process("simulated"),
         settings=settings,
         profile=PROFILE,
         directory=directory,
-        store_file=None,
+        open_store=open_late,
+        keeps_files=False,
         vault=FileVault({}),
         keys=GivenKeys(bytes(32)),
         secrets=Secrets(GivenKeys(bytes(32))),
@@ -143,19 +155,14 @@ async def simulated_node(simulation: Simulation, tool: Tool, monkeypatch: Any) -
         environment={},
         resources=Resources(settings, directory / "run", directory / "artifacts"),
     )
-    monkeypatch.setattr(node_tree, "Caller", lambda *, cache, **_: SimulatedCaller(simulation, tool, cache))
+    monkeypatch.setattr(toolbox, "Caller", lambda *, cache, **_: SimulatedCaller(simulation, tool, cache))
 
-    async def open_late(*about: Any) -> Store:
-        store = await open_sqlite(*about)
-        return dataclasses.replace(store, log=LateLog(store.log, simulation))
-
-    monkeypatch.setattr(node_tree, "open_sqlite", open_late)
-    root = await start_tree(simulation.runtime, node_tree.tree(parts))
+    root = await start_tree(simulation.runtime, tree(parts))
     try:
         shard = (await which_children(root))["shard"]
         assert shard is not None
         assert parts.engine is not None
         assert parts.lease is not None
-        yield SimulatedNode(parts, LocalClient(parts.engine, shard, parts.lease, parts.ids, {}))
+        yield SimulatedNode(parts, LocalClient(parts.engine, PrivateHome(shard, parts.lease), parts.ids, {}))
     finally:
         await simulation.runtime.stop(root)

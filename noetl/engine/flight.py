@@ -1,0 +1,280 @@
+"""One command on the node that took it: claim the attempt at its owner, run it, tell the outcome until it is committed.
+
+The outcome is kept here until the owner says so; where the bus does not get it there, it goes into the execution's inbox in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from noetl.actors.actor import Actor, Context, Exit, Signal
+from noetl.actors.ref import Ref
+from noetl.cluster.membership import Vicinity
+from noetl.engine.attempt import Attempt, Children
+from noetl.engine.cache import ValueCache
+from noetl.engine.call import Caller
+from noetl.engine.exchange import (
+    AttemptKey,
+    Claim,
+    Command,
+    Parcel,
+    Report,
+    decode_claim_answer,
+    encode,
+    fits,
+    packed,
+    unpacked,
+)
+from noetl.engine.library import Library
+from noetl.engine.messages import ChildRequested, Failed, Lost, OutcomeMessage, Stopped, Succeeded
+from noetl.engine.order import Order
+from noetl.engine.pool import PoolInbox, borrow
+from noetl.engine.step import crashed
+from noetl.engine.wire import decode_order, encode_outcome, order_of
+from noetl.errors import CallError, LogUnavailable, NoetlError, NotFound, StoreError
+from noetl.mailbox.address import mailbox
+from noetl.mailbox.transport import Command as Pulled
+from noetl.mailbox.transport import Transport
+from noetl.store.log import InboxRow
+from noetl.store.store import Store
+from noetl.vault.secrets import Secrets
+
+T = TypeVar("T")
+
+_CLAIM_S: Final = 3.0
+_CLAIM_TRIES: Final = 4
+_REPORT_S: Final = 3.0
+_PATIENCE_S: Final = 5.0
+"""How long the bus may fail before an outcome goes to the store."""
+_PAUSE_S: Final = 0.2
+_PAUSE_MAX_S: Final = 2.0
+_STOP_S: Final = 8.0
+
+
+class Flights:
+    """What this node runs for others, or has run and not yet told. One per node."""
+
+    def __init__(self) -> None:
+        self._flights: dict[AttemptKey, tuple[int, Ref[FlightInbox]]] = {}
+
+    def add(self, command: Command, flight: Ref[FlightInbox]) -> None:
+        self._flights[command.key] = (command.shard, flight)
+
+    def remove(self, key: AttemptKey) -> None:
+        self._flights.pop(key, None)
+
+    def find(self, key: AttemptKey) -> Ref[FlightInbox] | None:
+        found = self._flights.get(key)
+        return None if found is None else found[1]
+
+    def of(self, shards: frozenset[int]) -> tuple[tuple[AttemptKey, int], ...]:
+        """Attempts of these shards, with their shard."""
+        return tuple((key, shard) for key, (shard, _) in self._flights.items() if shard in shards)
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+
+@dataclass(frozen=True, slots=True)
+class Airport:
+    """What all flights of a node share."""
+
+    bus: Transport
+    store: Store
+    library: Library
+    cache: ValueCache
+    secrets: Secrets
+    caller: Caller
+    children: Children
+    vicinity: Vicinity
+    flights: Flights
+
+
+class ClaimEnded(Struct, frozen=True):
+    """To oneself: the order; None: it is not for us; or the error."""
+
+    order: Any
+
+
+class StopFlight(Struct, frozen=True):
+    """The owner wants it stopped. `answer` takes the outcome, as an encoded `Parcel`."""
+
+    answer: Callable[[bytes], None]
+
+
+class Told(Struct, frozen=True):
+    """To oneself: the outcome is where it belongs, or the error."""
+
+    error: Any
+
+
+FlightInbox = ClaimEnded | StopFlight | Told | Succeeded | Failed | Stopped | Lost | ChildRequested
+
+
+class Flight(Actor[FlightInbox]):
+    """`landed` is called when it needs its slot no more, also when it never got one."""
+
+    __slots__ = ("_airport", "_command", "_landed", "_order", "_outcome", "_pool", "_pulled", "_running", "_stoppers")
+    trap_exit: ClassVar[bool] = True
+
+    def __init__(self, command: Command, pulled: Pulled, pool: Ref[PoolInbox], airport: Airport, landed: Callable[[], None]) -> None:
+        self._command = command
+        self._pulled = pulled
+        self._pool = pool
+        self._airport = airport
+        self._landed = landed
+        self._order: Order | None = None
+        self._running: Ref[Any] | None = None
+        self._outcome: OutcomeMessage | None = None
+        self._stoppers: list[Callable[[bytes], None]] = []
+
+    def init(self, ctx: Context[FlightInbox]) -> None:
+        ctx.run(_claimed(self._command, self._airport), ClaimEnded)
+
+    def handle(self, message: FlightInbox, ctx: Context[FlightInbox]) -> None:
+        match message:
+            case ClaimEnded(order):
+                self._claim_ended(order, ctx)
+            case StopFlight(answer):
+                self._stop(answer, ctx)
+            case Told(error):
+                if isinstance(error, BaseException):
+                    raise error
+                ctx.stop()
+            case _:
+                self._take(message, ctx)
+
+    def signal(self, signal: Signal, ctx: Context[FlightInbox]) -> None:
+        if isinstance(signal, Exit) and signal.ref is self._running:
+            self._running = None
+            if self._outcome is None and self._order is not None:
+                self._take(crashed(self._order, signal.reason), ctx)
+
+    def terminate(self, reason: Any, ctx: Context[FlightInbox]) -> None:
+        self._airport.flights.remove(self._command.key)
+        if self._outcome is None:
+            self._landed()
+
+    def _claim_ended(self, order: Any, ctx: Context[FlightInbox]) -> None:
+        """A command that nobody could be asked about comes again by itself."""
+        if isinstance(order, Unreachable):
+            ctx.stop()
+            return
+        self._pulled.ack()
+        if order is None:
+            ctx.stop()
+        elif isinstance(order, NoetlError):
+            self._take(_unreadable(self._command.key, order, ctx), ctx)
+        elif isinstance(order, BaseException):
+            raise order
+        else:
+            self._fly(order, ctx)
+
+    def _fly(self, order: Order, ctx: Context[FlightInbox]) -> None:
+        airport = self._airport
+        self._order = order
+        airport.flights.add(self._command, ctx.self_ref)
+        attempt = ctx.spawn(lambda: Attempt(order, airport.caller, airport.children, ctx.self_ref.report), "attempt", shutdown_s=_STOP_S)
+        self._running = attempt
+        borrow(self._pool, attempt, order.priority)
+
+    def _stop(self, answer: Callable[[bytes], None], ctx: Context[FlightInbox]) -> None:
+        self._stoppers.append(answer)
+        if self._outcome is not None:
+            self._answer_stoppers()
+        elif self._running is not None:
+            ctx.shutdown(self._running)
+
+    def _take(self, outcome: OutcomeMessage, ctx: Context[FlightInbox]) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+            self._landed()
+            self._answer_stoppers()
+            ctx.run(_told(self._command, outcome, self._airport), Told)
+
+    def _answer_stoppers(self) -> None:
+        """What does not fit into a message comes with the report."""
+        assert self._outcome is not None
+        stoppers, self._stoppers = self._stoppers, []
+        if stoppers:
+            body = encode_outcome(self._outcome, self._airport.secrets)
+            for answer in stoppers:
+                answer(encode(Parcel(body if fits(body) else b"")))
+
+
+class Unreachable(Exception):
+    """The owner could not be asked."""
+
+
+async def _claimed(command: Command, airport: Airport) -> Order | None:
+    """Raises `Unreachable`; `NoetlError` when the order can't be read here."""
+    own = airport.vicinity.own
+    if own is None:
+        raise Unreachable
+    address, claim = mailbox(command.shard, command.key.execution_id), encode(Claim(command.key, own))
+    for number in range(_CLAIM_TRIES):
+        try:
+            answer = decode_claim_answer(await airport.bus.request(address, claim, _CLAIM_S))
+        except CallError:
+            await asyncio.sleep(min(_PAUSE_S * 2**number, _PAUSE_MAX_S))
+        else:
+            return None if answer.order is None else await _patiently(partial(_order, answer.order, airport))
+    raise Unreachable
+
+
+async def _order(parcel: Parcel, airport: Airport) -> Order:
+    body = await unpacked(parcel, airport.cache)
+    try:
+        wire = decode_order(body, airport.secrets)
+    except msgspec.MsgspecError as error:
+        raise NoetlError(f"this node can't read the order: {error}") from error
+    return order_of(wire, await airport.library.program(wire.net), airport.cache.load)
+
+
+async def _told(command: Command, outcome: OutcomeMessage, airport: Airport) -> None:
+    """Returns when the owner has committed it, or the store has it."""
+    body = encode_outcome(outcome, airport.secrets)
+    report = encode(Report(command.key, await _patiently(partial(packed, body, airport.cache))))
+    loop = asyncio.get_running_loop()
+    until, pause_s = loop.time() + _PATIENCE_S, _PAUSE_S
+    while True:
+        try:
+            await airport.bus.request(mailbox(command.shard, command.key.execution_id), report, _REPORT_S)
+        except CallError:
+            if loop.time() > until and await _left_in_store(command.key.execution_id, body, airport):
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _PAUSE_MAX_S)
+        else:
+            return
+
+
+async def _left_in_store(execution_id: int, body: bytes, airport: Airport) -> bool:
+    try:
+        await airport.store.inbox.put(InboxRow(execution_id, "outcome", body))
+    except NotFound:
+        return True  # nobody will ask for it
+    except StoreError:
+        return False
+    return True
+
+
+async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Until the store can be reached."""
+    while True:
+        try:
+            return await work()
+        except LogUnavailable:
+            await asyncio.sleep(_PAUSE_MAX_S)
+
+
+def _unreadable(key: AttemptKey, error: NoetlError, ctx: Context[Any]) -> Failed:
+    about = {"kind": "config", "message": str(error), "retryable": False}
+    return Failed(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, started_at=ctx.now(), duration_s=0.0, error=about)

@@ -1,0 +1,208 @@
+"""What runs the attempts of other nodes' executions: for each pool one who takes commands while slots are free; and the desk where owners ask."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar, Final
+
+import msgspec
+from msgspec import Struct
+
+from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
+from noetl.actors.ref import Ref, Reply
+from noetl.engine.exchange import ExecutionsOver, NodeInbox, Parcel, Runs, StopCall, WhatRuns, decode_command, decode_for_node, encode
+from noetl.engine.flight import Airport, Flight, StopFlight
+from noetl.engine.pool import Gauge, pool_name
+from noetl.mailbox.address import NODES, node_address, pool_commands
+from noetl.mailbox.transport import Command, Delivery, Listening, Puller
+from noetl.tools.tool import Resources
+
+ACK_WITHIN_S: Final = 20.0
+"""A command that was pulled and not acked for so long is given to another node."""
+_PAUSE_S: Final = 0.5
+_log: Final = logging.getLogger("noetl.actors.worker")
+
+
+class TakerMessage(Struct, frozen=True):
+    """Anything a taker may be told."""
+
+
+class Came(TakerMessage, frozen=True):
+    """To oneself: commands from a puller, or the error."""
+
+    puller: int
+    commands: Any
+
+
+class Landed(TakerMessage, frozen=True):
+    """A flight needs its slot no more."""
+
+
+class PullAgain(TakerMessage, frozen=True):
+    puller: int
+
+
+class DrainTaker(TakerMessage, frozen=True):
+    """Take nothing more. Answered when no flight is left."""
+
+    reply: Reply[None]
+
+
+TakerInbox = Came | Landed | PullAgain | DrainTaker
+
+
+class Taker(Actor[TakerInbox]):
+    """Pulls as many commands as slots are free: from the pool's, and from those that only this node of the pool can run."""
+
+    __slots__ = ("_airport", "_drained", "_flying", "_gauge", "_idle", "_number", "_pool", "_pullers", "_slots")
+    trap_exit: ClassVar[bool] = True
+    capacity: ClassVar[int] = 1_000_000
+
+    def __init__(self, pool: str, slots: int, gauge: Gauge, airport: Airport) -> None:
+        self._pool = pool
+        self._slots = slots
+        self._gauge = gauge
+        self._airport = airport
+        self._flying = 0
+        self._number = 0
+        self._pullers: list[Puller] = []
+        self._idle: set[int] = set()
+        """Pullers that do not pull, since no slot was free."""
+        self._drained: list[Reply[None]] | None = None
+
+    def init(self, ctx: Context[TakerInbox]) -> None:
+        ctx.registry.register(taker_name(self._pool), ctx.self_ref)
+        node = self._airport.vicinity.life().node
+        names = (self._pool, f"{self._pool}@{node}")
+        self._pullers = [self._airport.bus.puller(name, (pool_commands(name),), ACK_WITHIN_S) for name in names]
+        for puller in range(len(self._pullers)):
+            self._pull(puller, ctx)
+
+    def handle(self, message: TakerInbox, ctx: Context[TakerInbox]) -> None:
+        match message:
+            case Came(puller, commands):
+                self._came(puller, commands, ctx)
+            case Landed():
+                self._flying -= 1
+                for puller in sorted(self._idle):
+                    self._pull(puller, ctx)
+            case PullAgain(puller):
+                self._pull(puller, ctx)
+            case DrainTaker(reply):
+                self._drained = [*(self._drained or ()), reply]
+                self._tell_drained(ctx)
+
+    def signal(self, signal: Signal, ctx: Context[TakerInbox]) -> None:
+        if isinstance(signal, Exit):
+            ctx.forget(signal.ref)
+            self._tell_drained(ctx)
+
+    def terminate(self, reason: Reason, ctx: Context[TakerInbox]) -> None:
+        for puller in self._pullers:
+            puller.close()
+
+    def _free(self) -> int:
+        return min(self._slots - self._flying, self._gauge.free)
+
+    def _pull(self, puller: int, ctx: Context[TakerInbox]) -> None:
+        free = self._free()
+        if free <= 0 or self._drained is not None:
+            self._idle.add(puller)
+            if self._flying < self._slots and self._drained is None:
+                ctx.send_after(_PAUSE_S, PullAgain(puller))  # others have the slots
+            return
+        self._idle.discard(puller)
+        ctx.run(self._pullers[puller].pull(free), lambda commands: Came(puller, commands))
+
+    def _came(self, puller: int, commands: Any, ctx: Context[TakerInbox]) -> None:
+        if isinstance(commands, BaseException):
+            ctx.send_after(_PAUSE_S, PullAgain(puller))
+            return
+        if self._drained is None:  # else they come again, elsewhere
+            for command in commands:
+                self._take_off(command, ctx)
+        self._pull(puller, ctx)
+
+    def _take_off(self, pulled: Command, ctx: Context[TakerInbox]) -> None:
+        try:
+            command = decode_command(pulled.body)
+        except msgspec.MsgspecError as error:
+            _log.warning("a command of pool %s can't be read: %s", self._pool, error)
+            pulled.term(f"it can't be read: {error}")
+            return
+        self._flying += 1
+        self._number += 1
+        pool = ctx.registry.whereis(pool_name(self._pool))
+        landed = ctx.callback(lambda _: Landed())
+        ctx.spawn(lambda: Flight(command, pulled, pool, self._airport, lambda: landed(None)), f"{self._number}", shutdown_s=10.0)
+
+    def _tell_drained(self, ctx: Context[TakerInbox]) -> None:
+        if self._drained and not ctx.children():
+            for reply in self._drained:
+                reply.send(None)
+            self._drained = []
+
+
+def taker_name(pool: str) -> str:
+    """The name under which the taker of a pool is registered."""
+    return f"taker/{pool}"
+
+
+class Heard(Struct, frozen=True):
+    """Somebody has sent something to this node."""
+
+    message: NodeInbox
+    delivery: Any
+
+
+class Handled(Struct, frozen=True):
+    """To oneself: work is done, or the error."""
+
+    error: Any
+
+
+class Desk(Actor[Heard | Handled]):
+    """Answers what owners ask this node."""
+
+    __slots__ = ("_airport", "_ears", "_resources")
+
+    def __init__(self, airport: Airport, resources: Resources) -> None:
+        self._airport = airport
+        self._resources = resources
+        self._ears: list[Listening] = []
+
+    def init(self, ctx: Context[Heard | Handled]) -> None:
+        own: Ref[Heard | Handled] = ctx.self_ref
+
+        def hear(delivery: Delivery) -> None:
+            try:
+                own.report(Heard(decode_for_node(delivery.body), delivery))
+            except msgspec.MsgspecError as error:
+                _log.warning("a message at %s can't be read: %s", delivery.subject, error)
+
+        node = self._airport.vicinity.life().node
+        self._ears = [self._airport.bus.listen(subject, hear) for subject in (node_address(node), NODES)]
+
+    def handle(self, message: Heard | Handled, ctx: Context[Heard | Handled]) -> None:
+        if isinstance(message, Handled):
+            if isinstance(message.error, BaseException):
+                raise message.error
+            return
+        delivery: Delivery = message.delivery
+        match message.message:
+            case WhatRuns(shards):
+                runs = Runs(self._airport.vicinity.life(), self._airport.flights.of(frozenset(shards)))
+                delivery.reply(encode(runs))
+            case StopCall(key):
+                flight = self._airport.flights.find(key)
+                if flight is None:
+                    delivery.reply(encode(Parcel()))
+                else:
+                    flight.report(StopFlight(delivery.reply))
+            case ExecutionsOver(over):
+                for ended in over:
+                    ctx.run(self._resources.end_execution(ended.execution_id, resumable=ended.resumable), Handled)
+
+    def terminate(self, reason: Reason, ctx: Context[Heard | Handled]) -> None:
+        for ear in self._ears:
+            ear.stop()

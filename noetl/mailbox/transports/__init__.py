@@ -1,0 +1,1 @@
+"""The ways between nodes: within one process, and over NATS JetStream."""
