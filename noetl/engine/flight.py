@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from noetl.actors.actor import Actor, Context, Exit, Signal
+from noetl.actors.actor import Actor, Context, Exit, Signal, is_abnormal
 from noetl.actors.ref import Ref
 from noetl.cluster.membership import Vicinity
 from noetl.engine.attempt import Attempt, Children
@@ -136,6 +136,8 @@ class Flight(Actor[FlightInbox]):
         self._stoppers: list[Callable[[bytes], None]] = []
 
     def init(self, ctx: Context[FlightInbox]) -> None:
+        """It is known here before it is claimed: what an owner has granted and this node does not know of is lost."""
+        self._airport.flights.add(self._command, ctx.self_ref)
         ctx.run(_claimed(self._command, self._airport), ClaimEnded)
 
     def handle(self, message: FlightInbox, ctx: Context[FlightInbox]) -> None:
@@ -152,15 +154,18 @@ class Flight(Actor[FlightInbox]):
                 self._take(message, ctx)
 
     def signal(self, signal: Signal, ctx: Context[FlightInbox]) -> None:
+        """Signals overtake messages: what an attempt has told before it ended well is still to come."""
         if isinstance(signal, Exit) and signal.ref is self._running:
             self._running = None
-            if self._outcome is None and self._order is not None:
+            if is_abnormal(signal.reason) and self._outcome is None and self._order is not None:
                 self._take(crashed(self._order, signal.reason), ctx)
 
     def terminate(self, reason: Any, ctx: Context[FlightInbox]) -> None:
         self._airport.flights.remove(self._command.key)
         if self._outcome is None:
             self._landed()
+        for answer in self._stoppers:
+            answer(encode(Parcel()))
 
     def _claim_ended(self, order: Any, ctx: Context[FlightInbox]) -> None:
         """A command that nobody could be asked about comes again by itself."""
@@ -180,10 +185,12 @@ class Flight(Actor[FlightInbox]):
     def _fly(self, order: Order, ctx: Context[FlightInbox]) -> None:
         airport = self._airport
         self._order = order
-        airport.flights.add(self._command, ctx.self_ref)
         attempt = ctx.spawn(lambda: Attempt(order, airport.caller, airport.children, ctx.self_ref.report), "attempt", shutdown_s=_STOP_S)
         self._running = attempt
-        borrow(self._pool, attempt, order.priority)
+        if self._stoppers:
+            ctx.shutdown(attempt)
+        else:
+            borrow(self._pool, attempt, order.priority)
 
     def _stop(self, answer: Callable[[bytes], None], ctx: Context[FlightInbox]) -> None:
         self._stoppers.append(answer)
@@ -191,6 +198,7 @@ class Flight(Actor[FlightInbox]):
             self._answer_stoppers()
         elif self._running is not None:
             ctx.shutdown(self._running)
+        # else its claim is under way: what comes of that is stopped when it starts
 
     def _take(self, outcome: OutcomeMessage, ctx: Context[FlightInbox]) -> None:
         if self._outcome is None:

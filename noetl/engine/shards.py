@@ -20,6 +20,7 @@ from noetl.cluster.capacity import workers
 from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
 from noetl.cluster.shares import moves
 from noetl.engine import step
+from noetl.engine.auditor import what_runs
 from noetl.engine.engine import Engine
 from noetl.engine.exchange import (
     Claim,
@@ -29,9 +30,7 @@ from noetl.engine.exchange import (
     OwnerInbox,
     Report,
     Runs,
-    WhatRuns,
     decode_for_owner,
-    decode_runs,
     encode,
     unpacked,
 )
@@ -39,18 +38,16 @@ from noetl.engine.messages import Lost, Reported
 from noetl.engine.shard import Claimed, Look, Shard, ShardInbox
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.wire import decode_outcome
-from noetl.errors import CallError, LogUnavailable, NoetlError
-from noetl.mailbox.address import NODES, mailboxes, node_address
+from noetl.errors import LogUnavailable, NoetlError
+from noetl.mailbox.address import NODES, mailboxes
 from noetl.mailbox.transport import BusUnavailable, Delivery, Listening, Transport
 from noetl.probe import Happening
 from noetl.store.lease import Shard as ShardLease
-from noetl.store.members import Cluster, Incarnation, Member
+from noetl.store.members import Cluster
 from noetl.store.projection import Waiting
 
 _SURVEY_S: Final = 1.0
-"""How long a node may take to say what it runs."""
-_MISSES: Final = 2
-"""A node that is in none of so many looks is gone: one may have been made before it came."""
+"""How long a node may take to say what it runs. What runs on one that does not may run a second time; the first outcome counts."""
 SHARDS: Final = "shards"
 """The name under which the keeper of common shards is registered."""
 _FLUSH_S: Final = 0.2
@@ -139,7 +136,7 @@ class Survey(Struct, frozen=True):
 
 
 class Shards(Actor[ShardsInbox]):
-    __slots__ = ("_bus", "_engine", "_flushing", "_missed", "_moving", "_over", "_owned", "_past", "_vicinity")
+    __slots__ = ("_bus", "_engine", "_flushing", "_moving", "_over", "_owned", "_past", "_vicinity")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
@@ -152,8 +149,6 @@ class Shards(Actor[ShardsInbox]):
         """Epochs under which shards were ours: a look may be older than what was done since."""
         self._moving = False
         """Shards are being taken or given back."""
-        self._missed: dict[Incarnation, int] = {}
-        """Nodes that run something for us and were not seen, in how many looks."""
         self._over: list[Over] = []
         self._flushing = False
 
@@ -217,7 +212,6 @@ class Shards(Actor[ShardsInbox]):
         own = self._vicinity.own
         if own is None:
             return
-        self._look_for_lost(cluster, ctx)
         ours = {row.shard.id: row.shard for row in cluster.shards if row.owner == own}
         fresh = tuple(lease for id_, lease in ours.items() if id_ not in self._owned and not self._moving and lease.epoch > self._past.get(id_, 0))
         if fresh:  # ours by the store, though nobody here knows of it: our predecessor had taken them
@@ -264,16 +258,9 @@ class Shards(Actor[ShardsInbox]):
         own = self._vicinity.own
         ids = tuple(shard.id for shard in shards)
         others = [member for member in workers(self._vicinity.members) if member.incarnation != own]
-        runs = await asyncio.gather(*(self._what_runs(member, ids) for member in others))
+        runs = await asyncio.gather(*(what_runs(self._bus, member.node.id, ids, _SURVEY_S) for member in others))
         left = {id_: await self._engine.store.executions.left_in(id_) for id_ in ids}
         return Survey(tuple(found for found in runs if found is not None), left)
-
-    async def _what_runs(self, member: Member, shards: tuple[int, ...]) -> Runs | None:
-        """None: it does not answer. What it runs may then run a second time; the first outcome counts."""
-        try:
-            return decode_runs(await self._bus.request(node_address(member.node.id), encode(WhatRuns(shards)), _SURVEY_S))
-        except (CallError, msgspec.MsgspecError):
-            return None
 
     def _surveyed(self, shards: tuple[ShardLease, ...], found: Any, ctx: Context[ShardsInbox]) -> None:
         if isinstance(found, LogUnavailable):
@@ -347,25 +334,6 @@ class Shards(Actor[ShardsInbox]):
             outcome = Lost(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, reason=reason)
         owned.ref.report(ForShard(execution_id, Reported(outcome=outcome, done=lambda: message.delivery.reply(b""))))
 
-    # -- nodes that are gone -------------------------------------------------------------------------------------------
-
-    def _look_for_lost(self, cluster: Cluster, ctx: Context[ShardsInbox]) -> None:
-        """What ran on a node that is no member any more is lost. It is said again until the execution has taken it in."""
-        held = self._engine.claims.holders()
-        if not held:
-            self._missed.clear()
-            return
-        present = {member.incarnation for member in cluster.members}
-        self._missed = {holder: self._missed.get(holder, 0) + 1 for holder in held - present}
-        gone = {holder for holder, misses in self._missed.items() if misses >= _MISSES}
-        for claim in self._engine.claims.of(gone):
-            owned, key = self._owned.get(claim.shard), claim.key
-            if owned is not None and owned.ref is not None:
-                lost = Lost(
-                    run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, reason=f"its node {claim.by.node} is gone"
-                )
-                owned.ref.report(ForShard(key.execution_id, Reported(outcome=lost, done=_nobody)))
-
     # -- the store -----------------------------------------------------------------------------------------------------
 
     async def _waiting(self, ctx: Context[ShardsInbox]) -> list[Waiting]:
@@ -400,7 +368,3 @@ class Shards(Actor[ShardsInbox]):
                 self._bus.publish(NODES, encode(ExecutionsOver(tuple(over[start : start + _TOGETHER]))))
             except BusUnavailable:
                 return  # nodes let go of it when they end, at the latest
-
-
-def _nobody() -> None:
-    """Nobody waits for it."""

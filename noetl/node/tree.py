@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from noetl.cluster.membership import Membership
+from noetl.engine.auditor import Auditor
 from noetl.engine.pool import Pool
 from noetl.engine.shard import Shard
 from noetl.engine.shards import Shards
@@ -32,7 +33,10 @@ def tree(parts: Parts, *more: ChildSpec | SupervisorSpec) -> SupervisorSpec:
             ChildSpec(id="lease", start=partial(LeaseKeeper, parts)),
             ChildSpec(id="shard", start=partial(_shard, parts), shutdown_s=parts.profile.drain_s + 20.0),
         ),
-        "shards": (ChildSpec(id="shards", start=partial(_shards, parts), shutdown_s=parts.profile.drain_s + 20.0),),
+        "shards": (
+            ChildSpec(id="auditor", start=partial(_auditor, parts)),
+            ChildSpec(id="shards", start=partial(_shards, parts), shutdown_s=parts.profile.drain_s + 20.0),
+        ),
         "steps": (SupervisorSpec(id="steps", children=(*(_taker(name, parts) for name in parts.profile.pools), _desk(parts))),),
     }
     if parts.serving is not None:
@@ -73,6 +77,11 @@ def _shard(parts: Parts) -> Shard:
     assert parts.engine is not None
     assert parts.lease is not None
     return Shard(parts.engine, parts.lease)
+
+
+def _auditor(parts: Parts) -> Auditor:
+    assert parts.engine is not None
+    return Auditor(parts.engine.claims, parts.known_bus(), parts.vicinity)
 
 
 def _shards(parts: Parts) -> Shards:

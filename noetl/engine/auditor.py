@@ -1,0 +1,115 @@
+"""Finds out that an attempt which was granted to another node does not run any more: the node is gone, or does not know of it.
+
+What a node was granted it knows until the outcome is committed. So what it does not know of, twice in a row, is lost; the execution decides whether
+it runs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from noetl.actors.actor import Actor, Context
+from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
+from noetl.engine.claims import Claim, Claims
+from noetl.engine.exchange import Runs, WhatRuns, decode_runs, encode
+from noetl.engine.messages import Lost, Reported
+from noetl.engine.shard import Reported as ForShard
+from noetl.engine.shard import shard_name
+from noetl.errors import CallError
+from noetl.mailbox.address import node_address
+from noetl.mailbox.transport import Transport
+from noetl.store.members import Incarnation
+
+_EVERY_S: Final = 5.0
+_ANSWER_S: Final = 2.0
+_MISSES: Final = 2
+"""What is missing once may have come meanwhile."""
+
+
+class Audit(Struct, frozen=True):
+    """To oneself: time to ask the nodes."""
+
+
+class Audited(Struct, frozen=True):
+    """To oneself: what nodes have said; `asked` are the claims that they were asked about."""
+
+    asked: tuple[Claim, ...]
+    runs: Any
+
+
+AuditorInbox = ClusterSeen | Audit | Audited
+
+
+class Auditor(Actor[AuditorInbox]):
+    __slots__ = ("_absent", "_bus", "_claims", "_unknown", "_vicinity")
+
+    def __init__(self, claims: Claims, bus: Transport, vicinity: Vicinity) -> None:
+        self._claims = claims
+        self._bus = bus
+        self._vicinity = vicinity
+        self._absent: dict[Incarnation, int] = {}
+        """Nodes that have claims and were not among the members, in how many looks."""
+        self._unknown: dict[Claim, int] = {}
+        """Claims that their node did not know of, how often."""
+
+    def init(self, ctx: Context[AuditorInbox]) -> None:
+        ctx.registry.join(GROUP, ctx.self_ref)
+        ctx.send_interval(_EVERY_S, Audit())
+
+    def handle(self, message: AuditorInbox, ctx: Context[AuditorInbox]) -> None:
+        match message:
+            case ClusterSeen():
+                self._seen(message, ctx)
+            case Audit():
+                asked = tuple(self._claims.of(self._claims.holders()))
+                if asked:
+                    ctx.run(self._ask({claim.by for claim in asked}, {claim.shard for claim in asked}), lambda runs: Audited(asked, runs))
+            case Audited(asked, runs):
+                if isinstance(runs, BaseException):
+                    raise runs
+                self._audited(asked, runs, ctx)
+
+    def _seen(self, seen: ClusterSeen, ctx: Context[AuditorInbox]) -> None:
+        """It is said again at every look, until the executions have taken it in."""
+        absent = self._claims.holders() - {member.incarnation for member in seen.cluster.members}
+        self._absent = {holder: self._absent.get(holder, 0) + 1 for holder in absent}
+        gone = {holder for holder, misses in self._absent.items() if misses >= _MISSES}
+        self._say_lost(self._claims.of(gone), "is gone", ctx)
+
+    async def _ask(self, holders: Iterable[Incarnation], shards: Iterable[int]) -> list[Runs]:
+        """A node that does not answer says nothing."""
+        ids = tuple(shards)
+        answers = await asyncio.gather(*(what_runs(self._bus, holder.node, ids, _ANSWER_S) for holder in holders))
+        return [runs for runs in answers if runs is not None]
+
+    def _audited(self, asked: tuple[Claim, ...], runs: list[Runs], ctx: Context[AuditorInbox]) -> None:
+        known = {(answer.by, key) for answer in runs for key, _ in answer.attempts}
+        answered = {answer.by for answer in runs}
+        missing = [claim for claim in asked if claim.by in answered and (claim.by, claim.key) not in known]
+        self._unknown = {claim: self._unknown.get(claim, 0) + 1 for claim in missing if self._claims.holder(claim.key) == claim.by}
+        self._say_lost([claim for claim, misses in self._unknown.items() if misses >= _MISSES], "does not know of it", ctx)
+
+    def _say_lost(self, claims: Iterable[Claim], why: str, ctx: Context[AuditorInbox]) -> None:
+        for claim in claims:
+            key, shard = claim.key, ctx.registry.find(shard_name(claim.shard))
+            if shard is not None:
+                reason = f"its node {claim.by.node} {why}"
+                lost = Lost(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, reason=reason)
+                shard.report(ForShard(key.execution_id, Reported(outcome=lost, done=_nobody)))
+
+
+async def what_runs(bus: Transport, node: str, shards: tuple[int, ...], timeout_s: float) -> Runs | None:
+    """None: it does not answer."""
+    try:
+        return decode_runs(await bus.request(node_address(node), encode(WhatRuns(shards)), timeout_s))
+    except (CallError, msgspec.MsgspecError):
+        return None
+
+
+def _nobody() -> None:
+    """Nobody waits for it."""
