@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context
 from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
-from noetl.engine.claims import Claim, Claims
+from noetl.engine.claims import Claim, Claims, lost
 from noetl.engine.exchange import Runs, WhatRuns, decode_runs, encode
-from noetl.engine.messages import Lost, Reported
+from noetl.engine.messages import Reported
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.shard import shard_name
 from noetl.errors import CallError
@@ -98,9 +98,8 @@ class Auditor(Actor[AuditorInbox]):
         for claim in claims:
             key, shard = claim.key, ctx.registry.find(shard_name(claim.shard))
             if shard is not None:
-                reason = f"its node {claim.by.node} {why}"
-                lost = Lost(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, reason=reason)
-                shard.report(ForShard(key.execution_id, Reported(outcome=lost, done=_nobody)))
+                outcome = lost(key, f"its node {claim.by.node} {why}")
+                shard.report(ForShard(key.execution_id, Reported(outcome=outcome, done=_nobody)))
 
 
 async def what_runs(bus: Transport, node: str, shards: tuple[int, ...], timeout_s: float) -> Runs | None:

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 
-from noetl.engine.exchange import AttemptKey
+from noetl.engine.exchange import AttemptKey, Declined
+from noetl.engine.messages import Lost
 from noetl.store.members import Incarnation
 
 RunKey = tuple[int, int]
@@ -23,6 +24,10 @@ class Claim(Struct, frozen=True):
     key: AttemptKey
     shard: int
     by: Incarnation
+
+
+def lost(key: AttemptKey, reason: str) -> Lost:
+    return Lost(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, reason=reason)
 
 
 class Claims:
@@ -43,6 +48,12 @@ class Claims:
     def holder(self, key: AttemptKey) -> Incarnation | None:
         found = self._held.get((key.execution_id, key.run), {}).get(key.index)
         return None if found is None or found.key != key else found.by
+
+    def declined(self, declined: Declined) -> Lost | None:
+        """What follows when a node says that it does not run what it may have claimed. None: it has not got it, so nothing."""
+        if self.holder(declined.key) != declined.by:
+            return None
+        return lost(declined.key, f"its node {declined.by.node} could not be answered")
 
     def release(self, execution_id: int, run: int, index: int) -> None:
         """The attempt of an iteration is over."""

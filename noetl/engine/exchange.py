@@ -97,6 +97,13 @@ class ClaimAnswer(Struct, frozen=True, omit_defaults=True):
     order: Parcel | None = None
 
 
+class Declined(Struct, frozen=True):
+    """A node does not run what it has claimed: no answer has come. In the execution's inbox in the store, since the bus did not help."""
+
+    key: AttemptKey
+    by: Incarnation
+
+
 # -- to a node that runs attempts --------------------------------------------------------------------------------------
 
 
@@ -143,4 +150,5 @@ decode_for_owner = msgspec.msgpack.Decoder(OwnerInbox).decode
 decode_for_node = msgspec.msgpack.Decoder(NodeInbox).decode
 decode_claim_answer = msgspec.msgpack.Decoder(ClaimAnswer).decode
 decode_runs = msgspec.msgpack.Decoder(Runs).decode
+decode_declined = msgspec.msgpack.Decoder(Declined).decode
 decode_parcel = msgspec.msgpack.Decoder(Parcel).decode

@@ -17,6 +17,7 @@ from noetl.engine.attempts import Attempts, scheduled_runs
 from noetl.engine.decide import decide
 from noetl.engine.effects import ENDED, decode_inbox
 from noetl.engine.engine import Engine
+from noetl.engine.exchange import decode_declined
 from noetl.engine.journal import Journal
 from noetl.engine.messages import AppendEnded, DueNow, ExecutionInbox, Fetched, Reported, Wake
 from noetl.engine.program import Program
@@ -230,8 +231,11 @@ class Execution(Actor[ExecutionInbox]):
         for row in rows:
             if row.id not in self._seen:
                 self._seen.add(row.id)
-                self._waiting.append(decode_inbox(row, self._engine.secrets))
                 self._consumed = (*self._consumed, row.id)
+                if row.kind != "declined":
+                    self._waiting.append(decode_inbox(row, self._engine.secrets))
+                elif (lost := self._engine.claims.declined(decode_declined(row.body))) is not None:
+                    self._waiting.append(lost)
 
     def _ordered(self, answer: Any, ctx: Context[ExecutionInbox]) -> None:
         if isinstance(answer, NoetlError):

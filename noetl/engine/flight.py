@@ -6,6 +6,7 @@ The outcome is kept here until the owner says so; where the bus does not get it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from noetl.engine.exchange import (
     AttemptKey,
     Claim,
     Command,
+    Declined,
     Parcel,
     Report,
     decode_claim_answer,
@@ -38,7 +40,7 @@ from noetl.engine.order import Order
 from noetl.engine.pool import PoolInbox, borrow
 from noetl.engine.step import crashed
 from noetl.engine.wire import decode_order, encode_outcome, order_of
-from noetl.errors import CallError, LogUnavailable, NoetlError, NotFound, StoreError
+from noetl.errors import AskTimeout, CallError, LogUnavailable, NoetlError, NotFound
 from noetl.mailbox.address import mailbox
 from noetl.mailbox.transport import Command as Pulled
 from noetl.mailbox.transport import Transport
@@ -227,13 +229,18 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
     if own is None:
         raise Unreachable
     address, claim = mailbox(command.shard, command.key.execution_id), encode(Claim(command.key, own))
+    heard = False
     for number in range(_CLAIM_TRIES):
         try:
             answer = decode_claim_answer(await airport.bus.request(address, claim, _CLAIM_S))
-        except CallError:
+        except CallError as error:
+            heard = heard or isinstance(error, AskTimeout)
             await asyncio.sleep(min(_PAUSE_S * 2**number, _PAUSE_MAX_S))
         else:
             return None if answer.order is None else await _patiently(partial(_order, answer.order, airport))
+    if heard:  # perhaps it was granted, and the answer has not come
+        declined = InboxRow(command.key.execution_id, "declined", encode(Declined(command.key, own)))
+        await _patiently(partial(_left_in_store, declined, airport))
     raise Unreachable
 
 
@@ -256,7 +263,8 @@ async def _told(command: Command, outcome: OutcomeMessage, airport: Airport) -> 
         try:
             await airport.bus.request(mailbox(command.shard, command.key.execution_id), report, _REPORT_S)
         except CallError:
-            if loop.time() > until and await _left_in_store(command.key.execution_id, body, airport):
+            if loop.time() > until:
+                await _patiently(partial(_left_in_store, InboxRow(command.key.execution_id, "outcome", body), airport))
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
@@ -264,14 +272,10 @@ async def _told(command: Command, outcome: OutcomeMessage, airport: Airport) -> 
             return
 
 
-async def _left_in_store(execution_id: int, body: bytes, airport: Airport) -> bool:
-    try:
-        await airport.store.inbox.put(InboxRow(execution_id, "outcome", body))
-    except NotFound:
-        return True  # nobody will ask for it
-    except StoreError:
-        return False
-    return True
+async def _left_in_store(row: InboxRow, airport: Airport) -> None:
+    """Raises `LogUnavailable`."""
+    with contextlib.suppress(NotFound):  # nobody will ask for it
+        await airport.store.inbox.put(row)
 
 
 async def _patiently(work: Callable[[], Awaitable[T]]) -> T:

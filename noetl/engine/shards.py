@@ -21,6 +21,7 @@ from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
 from noetl.cluster.shares import moves
 from noetl.engine import step
 from noetl.engine.auditor import what_runs
+from noetl.engine.claims import lost
 from noetl.engine.engine import Engine
 from noetl.engine.exchange import (
     Claim,
@@ -34,7 +35,7 @@ from noetl.engine.exchange import (
     encode,
     unpacked,
 )
-from noetl.engine.messages import Lost, Reported
+from noetl.engine.messages import Reported
 from noetl.engine.shard import Claimed, Look, Shard, ShardInbox
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.wire import decode_outcome
@@ -329,9 +330,7 @@ class Shards(Actor[ShardsInbox]):
                 raise message.body
             outcome = decode_outcome(message.body, self._engine.secrets)
         except (NoetlError, msgspec.MsgspecError) as error:
-            key = message.report.key
-            reason = f"its outcome can't be read: {error}"
-            outcome = Lost(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, reason=reason)
+            outcome = lost(message.report.key, f"its outcome can't be read: {error}")
         owned.ref.report(ForShard(execution_id, Reported(outcome=outcome, done=lambda: message.delivery.reply(b""))))
 
     # -- the store -----------------------------------------------------------------------------------------------------

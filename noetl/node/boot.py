@@ -162,10 +162,12 @@ def _with_bus(parts: Parts) -> tuple[ChildSpec, ...]:
     """The branch that keeps the connection to the bus, where there is one."""
     if not parts.profile.is_member:
         return ()
-    from noetl.cluster.link import Bus, link_spec  # noqa: PLC0415  only in a cluster
+    from noetl.cluster.link import link_spec  # noqa: PLC0415  only in a cluster
+    from noetl.mailbox.transports.jetstream import NatsBus  # noqa: PLC0415  its driver is slow to import
 
-    bus = parts.bus = Bus(parts.settings.nats, parts.owner.node)
-    return (link_spec(bus),)
+    bus = NatsBus(parts.settings.nats, parts.owner.node)
+    parts.bus = bus
+    return (link_spec(bus, parts.settings.nats),)
 
 
 @contextlib.asynccontextmanager

@@ -24,7 +24,7 @@ from noetl.events import AnyEvent, Phase, decode_events
 NO_HASH: Final = b"\0" * 32
 """What the first append of an execution is chained to."""
 
-InboxKind = Literal["start", "cancel", "child_ended", "outcome"]
+InboxKind = Literal["start", "cancel", "child_ended", "outcome", "declined"]
 Origin = Literal["run", "node"]
 """Who looks after an execution whose process is gone: a person, who resumes it (`run`), or the next node that starts on the store (`node`)."""
 
