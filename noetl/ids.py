@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from typing import Final, NewType
 
@@ -32,6 +33,12 @@ class ExecutionIds:
         candidate = (now_ms << _TAIL_BITS) | self._random.getrandbits(_TAIL_BITS - 1)
         self._last = candidate if candidate > self._last else self._last + 1
         return ExecutionId(self._last)
+
+
+def first_id_of(day: dt.date) -> int:
+    """No execution of that day, UTC, or a later one, has a lower id."""
+    midnight = dt.datetime.combine(day, dt.time(), dt.UTC)
+    return max(int(midnight.timestamp() * 1000) - _EPOCH_MS, 0) << _TAIL_BITS
 
 
 def parse_execution_id(text: str) -> ExecutionId | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import secrets
 import select
 import shutil
 import signal
@@ -161,3 +162,16 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def new_database(server: Postgres) -> str:
+    """The name of a database of the test's own."""
+    import asyncpg
+
+    name = f"t{secrets.token_hex(6)}"
+    connection = await asyncpg.connect(server.dsn())
+    try:
+        await connection.execute(f"create database {name}")
+    finally:
+        await connection.close()
+    return name

@@ -151,42 +151,57 @@ async def test_a_refused_append_leaves_nothing_behind(store: Store) -> None:
 KINDS = st.sampled_from(["good", "stale", "gap", "fenced", "twice"])
 
 
+BATCHES = st.lists(st.tuples(st.integers(1, 5), KINDS), max_size=40)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(1, 5), KINDS), max_size=40), st.booleans())
+@given(BATCHES, st.booleans())
 async def test_every_append_of_a_random_batch_gets_its_own_answer(tmp_path: Path, batch: list[tuple[int, str]], in_memory: bool) -> None:
-    """Against a model: the version that each execution has got to."""
     store = await open_sqlite(None if in_memory else tmp_path / "random.db", tmp_path, StoreSettings(durability="normal"))
     try:
-        shard = await shard_of(store)
-        base = shard.id * 10
-        heads: dict[int, int] = {}
-        made: list[Append] = []
-        expected: list[type[StoreError] | None] = []
-        for number, kind in batch:
-            id_ = base + number
-            head = heads.get(id_, 0)
-            version = {"stale": head, "gap": head + 2}.get(kind, head + 1)
-            one = append(id_, max(version, 1), shard, text=f"{id_}.{version}")
-            if kind == "fenced":
-                one = msgspec.structs.replace(one, epoch=shard.epoch + 1)
-            is_good = kind in ("good", "twice") or (kind == "stale" and head == 0)
-            made.append(one)
-            expected.append(None if is_good else Fenced if kind == "fenced" else StaleVersion)
-            if is_good:
-                heads[id_] = max(version, 1)
-            if kind == "twice":
-                made.append(one)
-                expected.append(StaleVersion)
-        told = await answers(store, made)
-        assert [None if error is None else type(error) for error in told] == expected
-        for id_, head in heads.items():
-            assert [stored.version for stored in await store.log.read(id_)] == list(range(1, head + 1))
+        await check_batch(store, batch)
     finally:
         await store.close()
 
 
-async def test_what_was_handed_over_before_the_close_is_committed_and_what_comes_later_is_refused(open_store: OpenStore) -> None:
-    store = await open_store()
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(BATCHES)
+async def test_every_append_of_a_random_batch_gets_its_own_answer_from_a_server(open_server: OpenStore, batch: list[tuple[int, str]]) -> None:
+    store = await open_server(StoreSettings(durability="normal"))
+    await check_batch(store, batch)
+    await store.close()
+
+
+async def check_batch(store: Store, batch: list[tuple[int, str]]) -> None:
+    """Against a model: the version that each execution has got to."""
+    shard = await shard_of(store)
+    base = shard.id * 10
+    heads: dict[int, int] = {}
+    made: list[Append] = []
+    expected: list[type[StoreError] | None] = []
+    for number, kind in batch:
+        id_ = base + number
+        head = heads.get(id_, 0)
+        version = {"stale": head, "gap": head + 2}.get(kind, head + 1)
+        one = append(id_, max(version, 1), shard, text=f"{id_}.{version}")
+        if kind == "fenced":
+            one = msgspec.structs.replace(one, epoch=shard.epoch + 1)
+        is_good = kind in ("good", "twice") or (kind == "stale" and head == 0)
+        made.append(one)
+        expected.append(None if is_good else Fenced if kind == "fenced" else StaleVersion)
+        if is_good:
+            heads[id_] = max(version, 1)
+        if kind == "twice":
+            made.append(one)
+            expected.append(StaleVersion)
+    told = await answers(store, made)
+    assert [None if error is None else type(error) for error in told] == expected
+    for id_, head in heads.items():
+        assert [stored.version for stored in await store.log.read(id_)] == list(range(1, head + 1))
+
+
+async def test_what_was_handed_over_before_the_close_is_committed_and_what_comes_later_is_refused(open_shared: OpenStore) -> None:
+    store = await open_shared()
     shard = await shard_of(store)
     told = [asyncio.ensure_future(answer(store, append(id_, 1, shard))) for id_ in range(1, 20)]
     await asyncio.sleep(0)
@@ -195,11 +210,12 @@ async def test_what_was_handed_over_before_the_close_is_committed_and_what_comes
     error = await answer(store, append(99, 1, shard))
     assert isinstance(error, LogUnavailable)
     assert str(error) == "the store is closed"
-    again = await open_store()
+    again = await open_shared()
     assert len(await again.executions.list_executions()) == 19
 
 
-async def test_a_bug_in_one_write_is_its_own_and_the_writer_goes_on(store: Store) -> None:
+async def test_a_bug_in_one_write_is_its_own_and_the_writer_goes_on(open_store: OpenStore) -> None:
+    store = await open_store()
     shard = await shard_of(store)
 
     def broken(connection: object) -> None:
@@ -209,3 +225,29 @@ async def test_a_bug_in_one_write_is_its_own_and_the_writer_goes_on(store: Store
         await store.log._database.write(broken)  # type: ignore[attr-defined]
     await keep(store, append(7, 1, shard))
     assert len(await store.log.read(7)) == 1
+
+
+async def test_an_execution_that_is_requested_twice_is_there_once_with_one_message(store: Store) -> None:
+    for text in (b"first", b"second"):
+        await store.executions.request(row(7, 3), InboxRow(7, "start", text))
+    assert [(message.kind, message.body) for message in await store.inbox.waiting_for(7)] == [("start", b"first")]
+    assert await store.inbox.waiting((3,)) == [Waiting(3, 7)]
+    assert await store.executions.left_in(3) == [7]
+
+
+async def test_who_reads_along_gets_each_append_of_a_shard_once_in_its_order(store: Store) -> None:
+    one, other = await shard_of(store), await shard_of(store)
+    await asyncio.gather(*(keep(store, append(id_, 1, one, text=str(id_))) for id_ in range(1, 8)), keep(store, append(9, 1, other)))
+    first = await store.log.fed(one.id, 0, 4)
+    rest = await store.log.fed(one.id, first[-1].sequence)
+    assert sorted(fed.execution_id for fed in (*first, *rest)) == list(range(1, 8))
+    assert [fed.sequence for fed in (*first, *rest)] == sorted({fed.sequence for fed in (*first, *rest)})
+    assert {(fed.shard, fed.path, fed.append.version) for fed in (*first, *rest)} == {(one.id, "p", 1)}
+    assert await store.log.fed(one.id, rest[-1].sequence) == []
+
+
+async def test_a_reader_goes_on_where_it_was_and_never_back(store: Store) -> None:
+    await store.positions.keep_positions("bus", {1: 10, 2: 5})
+    await store.positions.keep_positions("bus", {1: 7, 3: 1})
+    assert await store.positions.positions("bus") == {1: 10, 2: 5, 3: 1}
+    assert await store.positions.positions("other") == {}

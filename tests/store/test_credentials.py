@@ -62,8 +62,8 @@ async def test_a_removal_says_who_did_it(open_store: OpenStore, tmp_path: Path) 
     connection.close()
 
 
-async def test_two_who_add_at_the_same_time_get_two_versions(open_store: OpenStore) -> None:
-    stores = [await open_store(), await open_store()]
+async def test_two_who_add_at_the_same_time_get_two_versions(open_shared: OpenStore) -> None:
+    stores = [await open_shared(), await open_shared()]
     added = await asyncio.gather(*(stores[number % 2].credentials.add("api", made("api")) for number in range(10)))
     assert sorted(found.latest.version for found in added) == list(range(1, 11))
 

@@ -229,7 +229,7 @@ class NatsBus:
                     servers=list(settings.urls),
                     name=self._node,
                     allow_reconnect=False,
-                    reconnect_time_wait=_PAUSE_S,
+                    reconnect_time_wait=1,
                     closed_cb=closed,
                     disconnected_cb=closed,
                     error_cb=_reported,
