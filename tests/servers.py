@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-_LISTENS = re.compile(r"listens at (http://\S+)")
+_READY = re.compile(r"node (\S+) (?:listens at (http://\S+)|runs the pools)")
 _END_S = 30.0
 
 
@@ -20,7 +20,8 @@ class Server:
     """A node that was started with `noetl node start`. `said` are the lines that it has printed."""
 
     def __init__(self, home: Path, *options: str, profile: str = "solo", environment: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "noetl", "node", "start", profile, "--port", "0", *options]
+        port = [] if "--port" in options else ["--port", "0"]
+        command = [sys.executable, "-m", "noetl", "node", "start", profile, *port, *options]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("NOETL_")}
         self.environment = {**inherited, "NOETL_HOME": str(home), **(environment or {})}
         self.process = subprocess.Popen(command, cwd=home.parent, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -33,8 +34,9 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line.rstrip("\n"))
-            if found := _LISTENS.search(line):
-                return found[1]
+            if found := _READY.search(line):
+                self.id = found[1]
+                return found[2] or ""
         raise AssertionError(f"the node did not start: {self.said}")
 
     def _read(self) -> None:

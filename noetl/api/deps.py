@@ -28,6 +28,7 @@ class Deps:
     audit: Audit
     now: Callable[[], dt.datetime]
     node: Callable[[], NodeInfo]
+    nodes: Callable[[], tuple[NodeInfo, ...]]
     pools: Callable[[], Awaitable[list[PoolView]]]
     look: Callable[[Wanted], Awaitable[RuntimeView]]
     artifacts: Path

@@ -107,8 +107,8 @@ def server() -> None:
 @config_option
 @detach_option
 def server_start(node_id: str | None, port: int | None, config_dir: Path | None, *, detach: bool) -> None:
-    """Start a node of profile solo."""
-    _start("solo", node_id, port, config_dir, detach=detach)
+    """Start a node of profile solo; of profile server, once the settings nats.urls and postgres.dsn are there."""
+    _start(_server_profile(config_dir), node_id, port, config_dir, detach=detach)
 
 
 @server.command("stop")
@@ -130,10 +130,8 @@ def worker() -> None:
 @config_option
 @detach_option
 def worker_start(profile: str, node_id: str | None, config_dir: Path | None, *, detach: bool) -> None:
-    """Start a node that runs steps for servers."""
-    from noetl.cli.problems import fail
-
-    fail("a worker takes its work from NATS: the settings nats.url and postgres.dsn are missing; `noetl node start solo` needs neither", 2)
+    """Start a node that runs steps for servers: PROFILE is worker-cpu, worker-python, worker-gpu, or a file of your own in nodes/."""
+    _start(profile, node_id, None, config_dir, detach=detach)
 
 
 @worker.command("stop")
@@ -147,16 +145,29 @@ def worker_stop(node_id: str | None, *, force: bool) -> None:
 # -- how ---------------------------------------------------------------------------------------------------------------
 
 
+def _server_profile(config_dir: Path | None) -> str:
+    from noetl.cli.problems import fail
+    from noetl.errors import SettingsError
+    from noetl.node.profile import load_settings
+
+    try:
+        settings, _ = load_settings({"NOETL_ENV": "dev", **os.environ}, config_dir)
+    except SettingsError as error:
+        fail(str(error), 2)
+    return "server" if settings.nats.urls and settings.postgres.dsn is not None else "solo"
+
+
 def _start(profile: str, node_id: str | None, port: int | None, config_dir: Path | None, *, detach: bool) -> None:
     from noetl.cli.problems import fail, say
     from noetl.errors import NoetlError, SettingsError
     from noetl.node.boot import run_on_loop
-    from noetl.node.profile import load_profile, load_settings
+    from noetl.node.profile import load_profile, load_settings, needed
     from noetl.node.standing import Standing, new_node_id, stand
 
     try:
         loaded = load_profile(profile, config_dir)
         settings, warnings = load_settings({"NOETL_ENV": "dev", **os.environ}, config_dir)
+        needed(loaded, settings)
     except SettingsError as error:
         fail(str(error), 2)
     node_id = node_id or new_node_id(profile)
@@ -189,7 +200,7 @@ def _detached(profile: str, node_id: str, port: int | None, config_dir: Path | N
     while time.monotonic() < until:
         for each in nodes_here(home):
             if each.info.node == node_id:
-                click.echo(f"node {node_id} listens at {each.info.url}")
+                click.echo(f"node {node_id} {'is ready' if each.info.url is None else f'listens at {each.info.url}'}")
                 return
         if process.poll() is not None:
             fail(f"the node did not start: {log.read_text(encoding='utf-8', errors='replace').strip()}", process.returncode or 1)
@@ -229,11 +240,13 @@ def _stop(found: NodeFile, *, force: bool) -> None:
 
 def _line(found: NodeFile) -> str:
     info = found.info
-    return f"{info.node}  {info.profile}  pid {info.pid}  {info.url}"
+    return f"{info.node}  {info.profile}  pid {info.pid}  {info.url or '(no API)'}"
 
 
 def _state(found: NodeFile) -> str:
-    """ready, draining, or silent."""
+    """ready, draining, or silent. One without an API is ready as long as it runs."""
+    if found.info.url is None:
+        return "ready"
     from http.client import HTTPConnection, HTTPException
     from urllib.parse import urlsplit
 

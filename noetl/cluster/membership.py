@@ -6,6 +6,7 @@ drops what it held.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -48,6 +49,23 @@ class Vicinity:
     def __init__(self) -> None:
         self.own: Incarnation | None = None
         self.cluster = Cluster((), ())
+        self._looks: list[asyncio.Future[None]] = []
+
+    def see(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        looks, self._looks = self._looks, []
+        for look in looks:
+            if not look.done():
+                look.set_result(None)
+
+    async def next_look(self) -> None:
+        """Wait until somebody has looked again."""
+        look = asyncio.get_running_loop().create_future()
+        self._looks.append(look)
+        await look
+
+    def owns_shards(self) -> bool:
+        return self.own is not None and any(row.owner == self.own for row in self.cluster.shards)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -109,7 +127,7 @@ class Membership(AsyncActor[Look | Lost]):
                 cluster = await self._members.cluster()
         except LogUnavailable:
             return  # nobody can be judged now; what was seen last holds
-        self._vicinity.cluster = cluster
+        self._vicinity.see(cluster)
         ctx.registry.broadcast(GROUP, ClusterSeen(cluster))
 
     async def _bury(self, cluster: Cluster, own: Incarnation, ctx: Context[Any]) -> bool:

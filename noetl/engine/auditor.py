@@ -7,7 +7,7 @@ it runs again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +18,7 @@ from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
 from noetl.engine.claims import Claim, Claims, lost
 from noetl.engine.exchange import Runs, WhatRuns, decode_runs, encode
 from noetl.engine.messages import Reported
+from noetl.engine.remote import REMOTE, Send
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.shard import shard_name
 from noetl.errors import CallError
@@ -42,7 +43,11 @@ class Audited(Struct, frozen=True):
     runs: Any
 
 
-AuditorInbox = ClusterSeen | Audit | Audited
+class BusBegins(Struct, frozen=True):
+    """The bus can be reached again, or its stream of commands is a new one: what was sent before may be gone."""
+
+
+AuditorInbox = ClusterSeen | Audit | Audited | BusBegins
 
 
 class Auditor(Actor[AuditorInbox]):
@@ -60,6 +65,9 @@ class Auditor(Actor[AuditorInbox]):
     def init(self, ctx: Context[AuditorInbox]) -> None:
         ctx.registry.join(GROUP, ctx.self_ref)
         ctx.send_interval(_EVERY_S, Audit())
+        begins: Callable[[object], None] = ctx.callback(lambda _: BusBegins())
+        self._bus.on_new_stream(lambda: begins(None))
+        self._bus.watch(lambda is_up: begins(None) if is_up else None)
 
     def handle(self, message: AuditorInbox, ctx: Context[AuditorInbox]) -> None:
         match message:
@@ -69,6 +77,8 @@ class Auditor(Actor[AuditorInbox]):
                 asked = tuple(self._claims.of(self._claims.holders()))
                 if asked:
                     ctx.run(self._ask({claim.by for claim in asked}, {claim.shard for claim in asked}), lambda runs: Audited(asked, runs))
+            case BusBegins():
+                ctx.registry.broadcast(REMOTE, Send())
             case Audited(asked, runs):
                 if isinstance(runs, BaseException):
                     raise runs

@@ -24,6 +24,7 @@ class Claim(Struct, frozen=True):
     key: AttemptKey
     shard: int
     by: Incarnation
+    pool: str = ""
 
 
 def lost(key: AttemptKey, reason: str) -> Lost:
@@ -36,12 +37,12 @@ class Claims:
     def __init__(self) -> None:
         self._held: dict[RunKey, dict[int, Claim]] = {}
 
-    def claim(self, key: AttemptKey, shard: int, by: Incarnation) -> bool:
+    def claim(self, key: AttemptKey, shard: int, by: Incarnation, pool: str = "") -> bool:
         """Whether `by` may run the current attempt of its iteration: nobody else does."""
         held = self._held.setdefault((key.execution_id, key.run), {})
         found = held.get(key.index)
         if found is None or found.key != key:
-            held[key.index] = Claim(key, shard, by)
+            held[key.index] = Claim(key, shard, by, pool)
             return True
         return found.by == by
 

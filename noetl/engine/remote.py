@@ -28,6 +28,8 @@ from noetl.store.lease import Shard
 from noetl.store.members import Incarnation
 from noetl.vault.secrets import Secrets
 
+REMOTE: Final = "remote"
+"""The process group of all remote attempts of a node: whoever is told `Send` and was not claimed sends its command again."""
 RESEND_S: Final = 30.0
 """A command that nobody has claimed is sent again."""
 _RETRY_S: Final = 1.0
@@ -76,7 +78,7 @@ RemoteInbox = Send | Sent | Asked | Stop | StopAnswered
 
 
 class RemoteAttempt(Actor[RemoteInbox]):
-    __slots__ = ("_holder", "_key", "_order", "_remote", "_sent", "_shard", "_tell")
+    __slots__ = ("_holder", "_key", "_order", "_pool", "_remote", "_sent", "_shard", "_tell")
     capacity: ClassVar[int] = 1_000
 
     def __init__(self, order: Order, shard: Shard, remote: Remote, tell: Callable[[OutcomeMessage], None]) -> None:
@@ -85,11 +87,13 @@ class RemoteAttempt(Actor[RemoteInbox]):
         self._remote = remote
         self._tell = tell
         self._sent = 0
+        self._pool = ""
         self._key = key_of(order)
         self._holder: Incarnation | None = remote.claims.holder(self._key)
         """Who runs it: claimed when another incarnation of this actor was here, or under another owner of the shard."""
 
     def init(self, ctx: Context[RemoteInbox]) -> None:
+        ctx.registry.join(REMOTE, ctx.self_ref)
         self._send(ctx)
 
     def handle(self, message: RemoteInbox, ctx: Context[RemoteInbox]) -> None:
@@ -131,6 +135,7 @@ class RemoteAttempt(Actor[RemoteInbox]):
         pool = pool_for(members, order.program.task.kind, order.pool)
         if pool is None:
             return None
+        self._pool = pool
         if not order.requires:
             return commands(pool, order.priority)
         able = capable(members, pool, order.requires)
@@ -141,7 +146,7 @@ class RemoteAttempt(Actor[RemoteInbox]):
 
     def _answer(self, by: Incarnation, answer: Callable[[bytes], None], ctx: Context[RemoteInbox]) -> None:
         remote = self._remote
-        if not remote.claims.claim(self._key, self._shard.id, by):
+        if not remote.claims.claim(self._key, self._shard.id, by, self._pool):
             answer(encode(ClaimAnswer()))
             return
         self._holder = by

@@ -39,6 +39,14 @@ def node_info(parts: Parts) -> NodeInfo:
         host=parts.owner.host,
         started_at=serving.started_at,
         version=__version__,
-        url=serving.url,
+        url=serving.url or _will_listen_at(parts),
         draining=serving.draining,
     )
+
+
+def _will_listen_at(parts: Parts) -> str | None:
+    """Where the API will be found, once it has started; None: nowhere, or nobody knows yet."""
+    serving = parts.serving
+    if serving is None or not serving.port or "api" not in parts.profile.roles:
+        return None
+    return f"http://{serving.host}:{serving.port}"

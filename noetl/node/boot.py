@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from noetl.clock import Clock, SystemClock
-from noetl.errors import NoetlError, SettingsError
+from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
 from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
-from noetl.node.profile import Profile, missing_for, settings_on
+from noetl.node.profile import Profile, needed, settings_on
 from noetl.probe import Probe
 from noetl.settings import Settings
 from noetl.tools.tool import Resources
@@ -92,8 +92,7 @@ async def running_node(
         NoetlError: a branch of the tree does not start: the store can't be opened, a setting can't be.
     """
     settings = settings_on(profile, settings)
-    if missing := missing_for(profile, settings):
-        raise SettingsError(f"a node of profile {profile.name} needs the settings {' and '.join(missing)}")
+    needed(profile, settings)
     vault = FileVault(read_credentials(Path(settings.credentials)) if settings.credentials else {})
     with opened_place(home, store) as place:
         resources = Resources(settings, place.directory / "run", place.directory / "artifacts")

@@ -101,12 +101,15 @@ def settings_on(profile: Profile, settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, http=HttpSettings((*settings.http.allow, "loopback")))
 
 
-def missing_for(profile: Profile, settings: Settings) -> list[str]:
-    """Settings that a node of this profile needs and that are not given."""
+def needed(profile: Profile, settings: Settings) -> None:
+    """Raises `SettingsError` that names the settings which a node of this profile needs and which are not given."""
     if not profile.is_member:
-        return []
+        return
     given = {"nats.urls": bool(settings.nats.urls), "postgres.dsn": settings.postgres.dsn is not None}
-    return [name for name, is_given in given.items() if not is_given]
+    missing = [name for name, is_given in given.items() if not is_given]
+    if missing:
+        what = f"a node of profile {profile.name} is one of a cluster: the settings {' and '.join(missing)} are missing"
+        raise SettingsError(f"{what} (NOETL_NATS_URLS, NOETL_POSTGRES_DSN); `noetl node start solo` needs neither")
 
 
 def slots_of(pool: PoolProfile) -> int:

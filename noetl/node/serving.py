@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from noetl.actors.observer import Observer
 from noetl.actors.ref import Ref
+from noetl.cluster.capacity import workers
 from noetl.engine.adoption import Adoption
-from noetl.engine.client import PoolView
+from noetl.engine.client import NodeInfo, PoolView
 from noetl.engine.feed import Feed
 from noetl.engine.homes import CommonHomes, Homes, PrivateHome
 from noetl.engine.local import LocalClient
@@ -17,6 +20,7 @@ from noetl.engine.shard import SHARD
 from noetl.gateway.tokens import Doorkeeper
 from noetl.node.about import node_info
 from noetl.node.parts import Parts
+from noetl.store.members import Member
 
 if TYPE_CHECKING:
     from noetl.actors.loop import Runtime
@@ -59,6 +63,9 @@ def adoption(parts: Parts, runtime: Runtime) -> Adoption | None:
 
 
 async def pool_views(parts: Parts, runtime: Runtime) -> list[PoolView]:
+    """Those of this node; in a cluster those of all nodes."""
+    if parts.profile.is_member:
+        return [view for member in workers(parts.vicinity.members) for view in _pools_of(member, parts)]
     views: list[PoolView] = []
     for name, profile in parts.profile.pools.items():
         pool: Ref[HowIs] = runtime.registry.whereis(pool_name(name))
@@ -67,6 +74,35 @@ async def pool_views(parts: Parts, runtime: Runtime) -> list[PoolView]:
             PoolView(name=name, node=parts.owner.node, slots=status.slots, free=status.free, waiting=status.waiting, tools=tuple(profile.tools))
         )
     return views
+
+
+def _pools_of(member: Member, parts: Parts) -> Iterator[PoolView]:
+    """As far as this node can see: the slots that its own executions have."""
+    assert parts.engine is not None
+    used = Counter(claim.pool for claim in parts.engine.claims.of({member.incarnation}))
+    for name, pool in member.node.pools.items():
+        free = max(pool.slots - used[name], 0)
+        yield PoolView(name=name, node=member.node.id, slots=pool.slots, free=free, waiting=max(used[name] - pool.slots, 0), tools=pool.tools)
+
+
+def _nodes(parts: Parts) -> tuple[NodeInfo, ...]:
+    if not parts.profile.is_member:
+        return (node_info(parts),)
+    return tuple(_info(member) for member in parts.vicinity.members)
+
+
+def _info(member: Member) -> NodeInfo:
+    row = member.node
+    return NodeInfo(
+        node=row.id,
+        profile=row.profile,
+        pid=row.pid,
+        host=row.host,
+        started_at=row.started_at,
+        version=row.version,
+        url=row.url,
+        draining=member.draining,
+    )
 
 
 def _deps(parts: Parts) -> Deps:
@@ -87,6 +123,7 @@ def _deps(parts: Parts) -> Deps:
         audit=store.audit,
         now=parts.clock.now,
         node=lambda: node_info(parts),
+        nodes=lambda: _nodes(parts),
         pools=lambda: pool_views(parts, runtime),
         look=lambda wanted: Observer(runtime, parts.secrets.scrub).look(wanted),
         artifacts=store.artifacts_dir,

@@ -11,17 +11,20 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
+from noetl.actors.ref import Ref, Reply
 from noetl.engine.pool import Drain, pool_name
+from noetl.engine.worker import DrainTaker, taker_name
 from noetl.gateway.tokens import new_token
 from noetl.node.about import node_info
 from noetl.node.boot import Node, Serve, running_node
 from noetl.node.nodefile import announced
 from noetl.node.profile import Profile
 from noetl.settings import Settings
+from noetl.store.access import Request
 from noetl.store.projection import ExecutionQuery
 from noetl.store.store import Store
 
@@ -70,11 +73,20 @@ async def _welcome(node: Node, wanted: Standing, *, asks_who: bool) -> None:
     store, serving = node.parts.store, node.parts.serving
     assert store is not None
     assert serving is not None
+    if serving.url is None:
+        wanted.say(f"node {node.id} runs the pools {', '.join(wanted.profile.pools)}")
+        return
     if not asks_who:
         wanted.say("callers need no token: it listens on loopback only")
-    elif not await store.tokens.all():
+    elif not await store.tokens.all() and await _is_first(store, node):
         wanted.say(f"an admin token was made: {await _make_admin(store, wanted.home, node)}")
     wanted.say(f"node {node.id} listens at {serving.url}")
+
+
+async def _is_first(store: Store, node: Node) -> bool:
+    """Of nodes that find a store empty at the same time, one makes the first token."""
+    own = Request("", "first token", b"", node.parts.ids.new(), node.parts.clock.now())
+    return (await store.requests.claim(own)).execution_id == own.execution_id
 
 
 async def _make_admin(store: Store, home: Path, node: Node) -> Path:
@@ -94,9 +106,8 @@ async def _make_admin(store: Store, home: Path, node: Node) -> Path:
 
 async def _drain(node: Node, wanted: Standing, stop: asyncio.Event) -> None:
     """Nothing new starts; what runs may end, unless somebody can't wait."""
-    serving, store = node.parts.serving, node.parts.store
+    serving = node.parts.serving
     assert serving is not None
-    assert store is not None
     serving.draining = True
     drain_s = wanted.profile.drain_s
     wanted.say(f"draining, for {drain_s:g} s at most")
@@ -106,15 +117,41 @@ async def _drain(node: Node, wanted: Standing, stop: asyncio.Event) -> None:
             impatient = tasks.create_task(stop.wait())
             idle.add_done_callback(lambda _: impatient.cancel())
             impatient.add_done_callback(lambda _: idle.cancel())
+    await _say_left(node, wanted)
+
+
+async def _say_left(node: Node, wanted: Standing) -> None:
+    if node.parts.profile.is_member:
+        if len(node.parts.flights):
+            wanted.say(f"{len(node.parts.flights)} calls have not ended: they are lost, and run again elsewhere")
+        return
+    store = node.parts.store
+    assert store is not None
     left = [len(await store.executions.list_executions(ExecutionQuery(status=status, limit=10_000))) for status in _OPEN]
     if any(left):
         wanted.say(f"{sum(left)} executions have not ended: they go on when a node starts on this store")
 
 
 async def _idle(node: Node, profile: Profile) -> None:
-    """Until all slots of all pools have come back, and no other was granted."""
-    pools = [node.runtime.registry.whereis(pool_name(name)) for name in profile.pools]
-    await asyncio.gather(*(pool.ask(Drain, profile.drain_s + 1.0) for pool in pools))
+    """Until all slots of all pools have come back, and no other was granted; in a cluster also until others have what this node has."""
+    registry, wait_s = node.runtime.registry, profile.drain_s + 1.0
+    await asyncio.gather(_shards_left(node), *(_asked(registry.find(taker_name(name)), DrainTaker, wait_s) for name in profile.pools))
+    await asyncio.gather(*(_asked(registry.find(pool_name(name)), Drain, wait_s) for name in profile.pools))
+
+
+async def _asked(ref: Ref[Any] | None, message: Callable[[Reply[None]], Any], wait_s: float) -> None:
+    if ref is not None:
+        await ref.ask(message, wait_s)
+
+
+async def _shards_left(node: Node) -> None:
+    """Ask to be spared, and wait until this node owns no common shard."""
+    store, vicinity = node.parts.store, node.parts.vicinity
+    if "shards" not in node.parts.profile.roles or store is None:
+        return
+    await store.members.drain(node.id)
+    while vicinity.owns_shards():
+        await vicinity.next_look()
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ async def pools(call: Call) -> Any:
 
 
 async def nodes(call: Call) -> Any:
-    return NodeList(entries=(call.deps.node(),))
+    return NodeList(entries=call.deps.nodes())
 
 
 async def actors(call: Call) -> Any:
