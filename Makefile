@@ -6,14 +6,20 @@ BIN    := $(VENV)/bin
 FLIGHTS := examples/flights/flights
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint soak bench clean check-python
+.PHONY: help run test lint soak bench clean check-python cluster cluster-demo
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: $(VENV)/run.stamp ## Run the flights example; what it makes lies in examples/flights/out
 	@$(BIN)/noetl executions list --path $(FLIGHTS) --json | $(BIN)/python examples/flights/unfinished.py $(BIN)/noetl
 	$(BIN)/noetl run $(FLIGHTS).yaml
+
+cluster: $(VENV)/local.stamp ## Run a cluster here: NATS, PostgreSQL, two servers and three workers
+	@$(BIN)/python deploy/local/cluster.py up
+
+cluster-demo: $(VENV)/local.stamp ## Show one: a fan-out over all its workers, one of which is killed
+	@$(BIN)/python deploy/local/cluster.py demo
 
 test: lint ## Check format, style and types, then run the tests
 	$(BIN)/python -m pytest
@@ -42,6 +48,10 @@ $(VENV)/run.stamp: pyproject.toml | check-python
 	@echo "installing into $(VENV), once; this takes a minute or two"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,examples]'
+	@touch $@
+
+$(VENV)/local.stamp: pyproject.toml $(VENV)/run.stamp | check-python
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[all,examples,local]'
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(VENV)/run.stamp | check-python

@@ -211,16 +211,19 @@ class AttemptEvent(FrameEvent, frozen=True, kw_only=True):
 
 
 class AttemptSucceeded(AttemptEvent, frozen=True, kw_only=True):
-    """`helper` is what the kind adds to the envelope: {"http": {...}}, {"pg": {...}}."""
+    """`helper` is what the kind adds to the envelope: {"http": {...}}, {"pg": {...}}. `node` ran it, where that was not the one that owns the
+    execution."""
 
     result: Value = None
     helper: dict[str, Value] = {}
+    node: str = ""
 
 
 class AttemptFailed(AttemptEvent, frozen=True, kw_only=True):
     error: dict[str, Value]
     result: Value = None
     helper: dict[str, Value] = {}
+    node: str = ""
 
 
 class AttemptCancelled(AttemptEvent, frozen=True, kw_only=True):

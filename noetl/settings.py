@@ -101,6 +101,8 @@ class PostgresSettings(Struct, frozen=True, forbid_unknown_fields=True):
     pool_max: Count = 4
     """Connections of one node for what is not an append."""
     connect_timeout_s: Seconds = 5.0
+    start_timeout_s: Seconds = 30.0
+    """How long a node that starts waits for a server that can't be reached."""
 
 
 class NatsSettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from noetl.store.members import Member, PoolRow
+from noetl.store.members import Member
 
 RUNS: Final = "steps"
 """The role of nodes that run what others have scheduled."""
+ALL_KINDS: Final = "*"
 _AT_LEAST: Final = (int, float)
 
 
@@ -17,23 +18,22 @@ def workers(members: Iterable[Member]) -> list[Member]:
     return [member for member in members if member.is_alive and not member.draining and RUNS in member.node.roles]
 
 
-def serves(pool: PoolRow, kind: str) -> bool:
-    return kind in pool.tools or "*" in pool.tools
-
-
 def pool_for(members: Iterable[Member], kind: str, named: str | None) -> str | None:
-    """The pool that a step names, when some node has it; else the first, in the order of their profiles, that serves the kind. None: there is none
-    now."""
-    for member in workers(members):
-        for name, pool in member.node.pools.items():
-            if name == named or (named is None and serves(pool, kind)):
+    """The pool that a step names, when some node has it. Else the first, in the order of the nodes and their profiles, that lists the kind; then one
+    that serves all kinds. None: there is none now."""
+    pools = [(name, pool) for member in workers(members) for name, pool in member.node.pools.items()]
+    if named is not None:
+        return named if any(name == named for name, _ in pools) else None
+    for wanted in (kind, ALL_KINDS):
+        for name, pool in pools:
+            if wanted in pool.tools:
                 return name
     return None
 
 
-def capable(members: Iterable[Member], pool: str, requires: Mapping[str, Any]) -> list[Member]:
-    """Nodes that have the pool and all that is required."""
-    return [member for member in workers(members) if pool in member.node.pools and has(member.node.capabilities, requires)]
+def capable(members: Iterable[Member], requires: Mapping[str, Any]) -> list[Member]:
+    """Nodes that have all that is required."""
+    return [member for member in workers(members) if has(member.node.capabilities, requires)]
 
 
 def has(capabilities: Mapping[str, Any], requires: Mapping[str, Any]) -> bool:

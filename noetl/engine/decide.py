@@ -183,13 +183,13 @@ def _current(turn: Turn, message: messages.CallMessage) -> tuple[Run, Frame] | N
 def _succeeded(turn: Turn, message: messages.Succeeded) -> None:
     current = _current(turn, message)
     if current is not None:
-        _take_success(turn, *current, message.started_at, message.duration_s, message.result, message.helper)
+        _take_success(turn, *current, message.started_at, message.duration_s, message.result, message.helper, message.node)
 
 
 def _failed(turn: Turn, message: messages.Failed) -> None:
     current = _current(turn, message)
     if current is not None:
-        _take_failure(turn, *current, message.started_at, message.duration_s, message.error, message.result, message.helper)
+        _take_failure(turn, *current, message.started_at, message.duration_s, message.error, message.result, message.helper, message.node)
 
 
 def _stopped(turn: Turn, message: messages.Stopped) -> None:
@@ -198,7 +198,9 @@ def _stopped(turn: Turn, message: messages.Stopped) -> None:
         _take_stop(turn, *current, confirmed=message.confirmed)
 
 
-def _take_success(turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, duration_s: float, result: Value, helper: dict[str, Value]) -> None:
+def _take_success(
+    turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, duration_s: float, result: Value, helper: dict[str, Value], node: str = ""
+) -> None:
     turn.emit(
         AttemptSucceeded(
             step=run.step,
@@ -210,6 +212,7 @@ def _take_success(turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, d
             duration_s=duration_s,
             result=result,
             helper=helper,
+            node=node,
         )
     )
     turn.do("settle", run.id, frame.index)
@@ -224,6 +227,7 @@ def _take_failure(
     error: Error,
     result: Value = None,
     helper: dict[str, Value] | None = None,
+    node: str = "",
 ) -> None:
     turn.emit(
         AttemptFailed(
@@ -237,6 +241,7 @@ def _take_failure(
             error=located(error, run.step, frame),
             result=result,
             helper=helper or {},
+            node=node,
         )
     )
     turn.do("settle", run.id, frame.index)

@@ -88,6 +88,7 @@ class Flights:
 class Airport:
     """What all flights of a node share."""
 
+    node: str
     bus: Transport
     store: Store
     library: Library
@@ -204,6 +205,8 @@ class Flight(Actor[FlightInbox]):
 
     def _take(self, outcome: OutcomeMessage, ctx: Context[FlightInbox]) -> None:
         if self._outcome is None:
+            if isinstance(outcome, (Succeeded, Failed)):
+                outcome = msgspec.structs.replace(outcome, node=self._airport.node)
             self._outcome = outcome
             self._landed()
             self._answer_stoppers()

@@ -41,10 +41,13 @@ class CallMessage(ExecutionMessage, frozen=True, kw_only=True):
 
 
 class Succeeded(CallMessage, frozen=True, kw_only=True):
+    """`node`: another node ran it."""
+
     started_at: dt.datetime
     duration_s: float
     result: Value = None
     helper: dict[str, Value] = {}
+    node: str = ""
 
 
 class Failed(CallMessage, frozen=True, kw_only=True):
@@ -53,6 +56,7 @@ class Failed(CallMessage, frozen=True, kw_only=True):
     error: dict[str, Value]
     result: Value = None
     helper: dict[str, Value] = {}
+    node: str = ""
 
 
 class Stopped(CallMessage, frozen=True, kw_only=True):

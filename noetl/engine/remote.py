@@ -131,16 +131,16 @@ class RemoteAttempt(Actor[RemoteInbox]):
         return ".".join(map(str, parts))
 
     def _subject(self) -> str | None:
-        order, members = self._order, self._remote.vicinity.members
-        pool = pool_for(members, order.program.task.kind, order.pool)
+        order = self._order
+        able = capable(self._remote.vicinity.members, order.requires)
+        pool = pool_for(able, order.program.task.kind, order.pool)
         if pool is None:
             return None
         self._pool = pool
         if not order.requires:
             return commands(pool, order.priority)
-        able = capable(members, pool, order.requires)
-        chosen = able[self._sent % len(able)] if able else None
-        return None if chosen is None else commands(f"{pool}@{chosen.node.id}", order.priority)
+        with_pool = [member for member in able if pool in member.node.pools]
+        return commands(f"{pool}@{with_pool[self._sent % len(with_pool)].node.id}", order.priority)
 
     # -- claims --------------------------------------------------------------------------------------------------------
 

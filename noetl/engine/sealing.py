@@ -9,7 +9,7 @@ import msgspec
 from noetl.events import AnyEvent, LoopPlan, Patch, Token
 from noetl.vault.secrets import Secrets
 
-_NAMES: Final = frozenset({"step", "task", "net", "path", "status", "entry", "call_id", "return_step"})
+_NAMES: Final = frozenset({"step", "task", "node", "net", "path", "status", "entry", "call_id", "return_step"})
 """Texts that the engine reads again: never changed."""
 _MAPPINGS: Final = frozenset({"args", "ctx", "env", "error", "helper", "overrides", "payload", "spec", "workload"})
 """Fields that must stay mappings."""

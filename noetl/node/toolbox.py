@@ -60,7 +60,9 @@ class Toolbox(AsyncActor[Any]):
         places = _places(parts, ctx.registry, caller, claims, cache, library)
         if parts.bus is not None:
             children = SubPlaybooks(library, parts.ids)
-            parts.airport = Airport(parts.bus, store, library, cache, parts.secrets, caller, children, parts.vicinity, parts.flights)
+            parts.airport = Airport(
+                parts.owner.node, parts.bus, store, library, cache, parts.secrets, caller, children, parts.vicinity, parts.flights
+            )
         parts.engine = Engine(
             node=parts.owner.node,
             store=store,

@@ -195,7 +195,7 @@ async def test_nodes_that_open_a_new_store_at_the_same_time_make_it_once(postgre
 
 async def test_a_server_that_can_not_be_reached_is_named_without_the_password() -> None:
     with pytest.raises(LogUnavailable) as caught:
-        await open_postgres(PostgresSettings(dsn="postgresql://me:hunter22@127.0.0.1:1/db"), StoreSettings(), Path("unused"))
+        await open_postgres(PostgresSettings(dsn="postgresql://me:hunter22@127.0.0.1:1/db", start_timeout_s=0.01), StoreSettings(), Path("unused"))
     assert "me:***@127.0.0.1:1/db" in str(caught.value)
     assert "hunter22" not in str(caught.value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -15,7 +16,9 @@ from noetl.errors import LogUnavailable
 from noetl.settings import PostgresSettings
 from noetl.store.logs.postgres_schema import SCHEMA
 
+_log: Final = logging.getLogger("noetl.store")
 _ACQUIRE_S: Final = 5.0
+_PAUSE_S: Final = 0.2
 _STATEMENT_S: Final = 60.0
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
 _LOST: Final = ("08", "57P", "53300", "25006")
@@ -43,19 +46,29 @@ class Database:
         self._pool: Any = None
 
     async def open(self) -> None:
-        """Raises `LogUnavailable` when it can't be reached."""
-        try:
-            self._pool = await asyncpg.create_pool(
-                self.settings.dsn,
-                min_size=1,
-                max_size=self.settings.pool_max,
-                timeout=self.settings.connect_timeout_s,
-                command_timeout=_STATEMENT_S,
-                server_settings=self._options,
-                init=_prepare,
-            )
-        except (*Lost, asyncpg.PostgresError, ValueError) as error:
-            raise unavailable(error, self.settings) from error
+        """Raises `LogUnavailable` when it can't be reached for too long, or refuses."""
+        until = asyncio.get_running_loop().time() + self.settings.start_timeout_s
+        while True:
+            try:
+                await self._open()
+            except (*Lost, asyncpg.PostgresError, ValueError) as error:
+                if not is_lost(error) or asyncio.get_running_loop().time() > until:
+                    raise unavailable(error, self.settings) from error
+                _log.info("waiting for PostgreSQL: %s", error)
+                await asyncio.sleep(_PAUSE_S)
+            else:
+                return
+
+    async def _open(self) -> None:
+        self._pool = await asyncpg.create_pool(
+            self.settings.dsn,
+            min_size=1,
+            max_size=self.settings.pool_max,
+            timeout=self.settings.connect_timeout_s,
+            command_timeout=_STATEMENT_S,
+            server_settings=self._options,
+            init=_prepare,
+        )
 
     async def connect(self) -> Any:
         """A connection of the caller's own. Raises what the driver raises."""
