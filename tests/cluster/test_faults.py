@@ -1,0 +1,217 @@
+"""A cluster of real processes, and what may happen to each of them while executions run. Afterwards the logs are read: nothing is lost, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from noetl.events import AttemptLost, AttemptSucceeded, IterationCompleted
+from tests.cluster.conftest import Cluster
+from tests.cluster.proxy import Proxy
+
+ITEMS = 24
+
+FAN_OUT = """
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: fan, path: demo/fan}
+workload: {items: 24, seconds: 0.15}
+workflow:
+  - step: start
+    loop: {in: "{{ range(workload.items) | list }}", iterator: n, spec: {mode: parallel, max_in_flight: 8}}
+    tool: {kind: python, args: {n: "{{ n }}", seconds: "{{ workload.seconds }}"}, code: "import time; time.sleep(seconds); result = n * n"}
+    next: [{step: sum}]
+  - {step: sum, tool: {kind: noop, result: "{{ start.results | sum }}"}}
+"""
+SUM = sum(n * n for n in range(ITEMS))
+
+
+def some_are_done(events: list[Any]) -> bool:
+    return sum(isinstance(event, IterationCompleted) for event in events) >= 4
+
+
+async def begun(cluster: Cluster, at: str = "s1", number: int = 3) -> list[int]:
+    """Executions that are in their midst."""
+    await cluster.register(FAN_OUT, at)
+    ids = [await cluster.execute("demo/fan", at) for _ in range(number)]
+    await cluster.until(ids[0], some_are_done)
+    return ids
+
+
+async def all_right(cluster: Cluster, by: str = "s2") -> None:
+    for id_ in cluster.ids:
+        report = await cluster.ended(id_, by)
+        assert (report.status, report.result) == ("completed", SUM), report
+    await cluster.check()
+
+
+async def test_steps_run_on_all_workers_and_come_together(four: Cluster) -> None:
+    await begun(four)
+    await all_right(four)
+    history = await four.check()
+    assert set(history.ran_on()) == {"w1", "w2"}
+
+
+async def test_a_worker_that_is_killed_has_its_steps_run_elsewhere(four: Cluster) -> None:
+    await begun(four)
+    four.kill("w1")
+    await all_right(four)
+    history = await four.check()
+    assert any(isinstance(event, AttemptLost) for events in history.events.values() for event in events)
+
+
+async def test_a_server_that_is_killed_has_its_executions_gone_on_with_by_another(four: Cluster) -> None:
+    await begun(four, "s1", 6)
+    four.kill("s1")
+    await all_right(four, "s2")
+
+
+async def test_a_server_that_is_killed_and_started_again_under_its_name_goes_on_at_once(cluster: Cluster) -> None:
+    """It is the only one: nobody else could."""
+    cluster.start("s1")
+    cluster.start("w1")
+    await begun(cluster, "s1", 2)
+    cluster.kill("s1")
+    cluster.start("s1")
+    await all_right(cluster, "s1")
+
+
+async def test_a_worker_that_is_paused_is_given_up_and_drops_what_it_held_when_it_is_back(four: Cluster) -> None:
+    ids = await begun(four)
+    four.pause("w1")
+    await four.until(ids[0], lambda events: any(isinstance(event, AttemptLost) for event in events))
+    four.resume("w1")
+    await all_right(four)
+    again = await four.execute("demo/fan")
+    await four.ended(again)
+    assert "w1" in (await four.check()).ran_on(), "it has joined again"
+
+
+async def test_a_server_that_is_paused_finds_itself_fenced_when_it_is_back(four: Cluster) -> None:
+    await begun(four, "s1", 6)
+    four.pause("s1")
+    for id_ in four.ids:
+        assert (await four.ended(id_, "s2")).status == "completed"
+    four.resume("s1")
+    four.ids.append(await four.execute("demo/fan", "s1"))
+    await all_right(four, "s1")
+
+
+async def test_nats_that_is_killed_and_started_again_loses_and_doubles_nothing(four: Cluster) -> None:
+    await begun(four)
+    four.nats.kill()
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(four.nats.start)
+    await all_right(four)
+
+
+async def test_nats_that_is_paused_is_waited_for(four: Cluster) -> None:
+    await begun(four)
+    four.nats.pause()
+    await asyncio.sleep(1.5)
+    four.nats.resume()
+    await all_right(four)
+
+
+async def test_nats_that_has_forgotten_everything_is_told_again(four: Cluster) -> None:
+    """The stream is gone, with all commands that were in it."""
+    await begun(four)
+    four.nats.wipe()
+    await asyncio.to_thread(four.nats.start)
+    await all_right(four)
+
+
+async def test_postgres_that_is_killed_and_started_again_loses_nothing(four: Cluster) -> None:
+    await begun(four)
+    four.postgres.kill9()
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(four.postgres.start)
+    await all_right(four)
+
+
+async def test_a_worker_that_is_told_to_stop_ends_what_it_runs_and_takes_nothing_more(four: Cluster) -> None:
+    await begun(four)
+    assert await asyncio.to_thread(four.nodes["w1"].stop) == 0
+    await all_right(four)
+    history = await four.check()
+    assert not any(isinstance(event, AttemptLost) for events in history.events.values() for event in events)
+
+
+async def test_a_server_that_is_told_to_stop_hands_its_shards_over_while_attempts_go_on(four: Cluster) -> None:
+    """As in a rolling upgrade: one after the other is stopped and started again."""
+    await begun(four, "s1", 4)
+    for name, other in (("s1", "s2"), ("s2", "s1")):
+        assert await asyncio.to_thread(four.nodes[name].stop) == 0
+        await four.execute("demo/fan", other)
+        four.start(name)
+    await all_right(four, "s1")
+    history = await four.check()
+    assert not any(isinstance(event, AttemptLost) for events in history.events.values() for event in events)
+
+
+async def test_a_worker_that_is_cut_off_from_the_bus_tells_its_outcomes_through_the_store(cluster: Cluster) -> None:
+    with Proxy(cluster.nats.port) as wire:
+        cluster.start("s1")
+        cluster.start("w1", nats_url=f"nats://127.0.0.1:{wire.port}")
+        await cluster.register(FAN_OUT)
+        id_ = await cluster.execute("demo/fan", seconds=0.5)
+        await cluster.until(id_, some_are_done)
+        wire.cut()
+        cluster.start("w2")
+        await all_right(cluster, "s1")
+        wire.heal()
+        cluster.stop()
+
+
+async def test_a_server_that_is_cut_off_from_the_bus_one_way_goes_on_when_it_is_healed(cluster: Cluster) -> None:
+    with Proxy(cluster.nats.port) as wire:
+        cluster.start("s1", nats_url=f"nats://127.0.0.1:{wire.port}")
+        cluster.start("w1")
+        await begun(cluster, "s1", 2)
+        wire.cut(down=False)
+        await asyncio.sleep(1.5)
+        wire.heal()
+        await all_right(cluster, "s1")
+        cluster.stop()
+
+
+async def test_a_request_to_a_server_that_does_not_own_the_execution_is_accepted_and_answered(four: Cluster) -> None:
+    await four.register(FAN_OUT)
+    ids = [await four.execute("demo/fan", name, items=3) for name in ("s1", "s2") * 3]
+    for id_ in ids:
+        for name in ("s1", "s2"):
+            assert (await four.ended(id_, name)).result == 5
+
+
+async def test_an_execution_is_cancelled_wherever_it_is_asked_for(four: Cluster) -> None:
+    await four.register(FAN_OUT)
+    ids = [await four.execute("demo/fan", "s1", seconds=30) for _ in range(4)]
+    for id_ in ids:
+        async with four.client("s2") as client:
+            await client.cancel(str(id_))
+    for id_ in ids:
+        assert (await four.ended(id_)).status == "cancelled"
+    four.ids.clear()
+
+
+async def test_a_step_runs_only_where_what_it_requires_is(cluster: Cluster) -> None:
+    cluster.start("s1")
+    cluster.start("w1")
+    (cluster.home.parent / "nodes" / "worker.yaml").write_text(
+        "roles: [store, cluster, tools, pools, steps]\npools: {python: {slots: 2, tools: [python]}}\ncapabilities: {gpu: 1, labels: {zone: a}}\n"
+    )
+    cluster.start("w2")
+    await cluster.register("""
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: gpu, path: demo/gpu}
+workflow:
+  - step: start
+    spec: {requires: {gpu: 1, labels: {zone: a}}}
+    loop: {in: [1, 2, 3, 4, 5, 6], iterator: n, spec: {mode: parallel}}
+    tool: {kind: python, args: {n: "{{ n }}"}, code: "result = n"}
+""")
+    await cluster.execute("demo/gpu")
+    history = await cluster.check()
+    assert history.ran_on() == {"w2": 6}
+    assert sum(isinstance(event, AttemptSucceeded) for event in next(iter(history.events.values()))) == 6
