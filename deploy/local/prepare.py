@@ -1,4 +1,5 @@
-"""What a cluster on one machine needs before it starts: directories, passwords, and the variables that the Procfile reads, in `$NOETL_HOME/cluster.env`.
+"""What a cluster on one machine needs before it starts: directories, passwords, and the variables that the Procfile reads, in
+`$NOETL_HOME/cluster.env`.
 
 python deploy/local/prepare.py          then  honcho -e .noetl/cluster.env start    (or foreman start -e .noetl/cluster.env)
 """

@@ -7,6 +7,7 @@ from functools import partial
 from noetl.cluster.membership import Membership
 from noetl.engine.auditor import Auditor
 from noetl.engine.pool import Pool
+from noetl.engine.publisher import Publisher
 from noetl.engine.shard import Shard
 from noetl.engine.shards import Shards
 from noetl.engine.worker import Desk, Taker
@@ -37,6 +38,7 @@ def tree(parts: Parts, *more: ChildSpec | SupervisorSpec) -> SupervisorSpec:
             ChildSpec(id="auditor", start=partial(_auditor, parts)),
             ChildSpec(id="shards", start=partial(_shards, parts), shutdown_s=parts.profile.drain_s + 20.0),
         ),
+        "events": (ChildSpec(id="events", start=partial(_publisher, parts)),) if parts.settings.cluster.events else (),
         "steps": (SupervisorSpec(id="steps", children=(*(_taker(name, parts) for name in parts.profile.pools), _desk(parts))),),
     }
     if parts.serving is not None:
@@ -47,6 +49,11 @@ def tree(parts: Parts, *more: ChildSpec | SupervisorSpec) -> SupervisorSpec:
 
 def _pool(name: str, parts: Parts) -> ChildSpec:
     return ChildSpec(id=name, start=partial(Pool, name, slots_of(parts.profile.pools[name]), parts.gauges[name]))
+
+
+def _publisher(parts: Parts) -> Publisher:
+    assert parts.store is not None
+    return Publisher(parts.store.log, parts.store.positions, parts.known_bus(), parts.vicinity, parts.secrets)
 
 
 def _taker(name: str, parts: Parts) -> ChildSpec:

@@ -164,9 +164,9 @@ class Log(Protocol):
         """The rows with `after < version <= upto`, in order."""
         ...
 
-    async def fed(self, shard: int, after: int, limit: int = 500) -> list[FedAppend]:
-        """What was appended under a shard, in the order of its sequence, behind `after`. One that is committed later never has a lower sequence than
-        one that was read: nobody who goes on from where he was misses any."""
+    async def fed(self, after: Mapping[int, int], limit: int = 500) -> list[FedAppend]:
+        """What was appended under these shards behind the sequence that is given for each, in the order of each shard's sequence; `limit` of each at
+        most. One that is committed later never has a lower sequence than one that was read: nobody who goes on from where he was misses any."""
         ...
 
     def bodies(self) -> AsyncIterator[bytes]:

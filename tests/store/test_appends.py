@@ -238,12 +238,12 @@ async def test_an_execution_that_is_requested_twice_is_there_once_with_one_messa
 async def test_who_reads_along_gets_each_append_of_a_shard_once_in_its_order(store: Store) -> None:
     one, other = await shard_of(store), await shard_of(store)
     await asyncio.gather(*(keep(store, append(id_, 1, one, text=str(id_))) for id_ in range(1, 8)), keep(store, append(9, 1, other)))
-    first = await store.log.fed(one.id, 0, 4)
-    rest = await store.log.fed(one.id, first[-1].sequence)
+    first = await store.log.fed({one.id: 0}, 4)
+    rest = await store.log.fed({one.id: first[-1].sequence})
     assert sorted(fed.execution_id for fed in (*first, *rest)) == list(range(1, 8))
     assert [fed.sequence for fed in (*first, *rest)] == sorted({fed.sequence for fed in (*first, *rest)})
     assert {(fed.shard, fed.path, fed.append.version) for fed in (*first, *rest)} == {(one.id, "p", 1)}
-    assert await store.log.fed(one.id, rest[-1].sequence) == []
+    assert [fed.shard for fed in await store.log.fed({one.id: rest[-1].sequence, other.id: 0})] == [other.id]
 
 
 async def test_a_reader_goes_on_where_it_was_and_never_back(store: Store) -> None:

@@ -28,8 +28,10 @@ _BODIES: Final = {
 }
 """The tables that hold encoded values, and their keys."""
 _FED: Final = (
-    "select sequence, execution_id, path, events.version, first_seq, at, body, hash from events join executions on executions.id = execution_id"
-    " where events.shard = $1 and sequence > $2 order by sequence limit $3"
+    "select wanted.shard, sequence, execution_id, path, found.version, first_seq, at, body, hash"
+    " from unnest($1::bigint[], $2::bigint[]) as wanted (shard, after)"
+    " join lateral (select * from events where events.shard = wanted.shard and sequence > wanted.after order by sequence limit $3) as found on true"
+    " join executions on executions.id = execution_id order by wanted.shard, sequence"
 )
 _KEEP_POSITION: Final = (
     "insert into positions values ($1, $2, $3) on conflict (reader, shard) do update set sequence = greatest(positions.sequence, excluded.sequence)"
@@ -106,13 +108,10 @@ class PostgresLog:
         rows = await self._database.fetch("select idx, body from loop_items where execution_id = $1 and run = $2 order by idx", execution_id, run)
         return [(row["idx"], row["body"]) for row in rows]
 
-    async def fed(self, shard: int, after: int, limit: int = 500) -> list[FedAppend]:
+    async def fed(self, after: Mapping[int, int], limit: int = 500) -> list[FedAppend]:
         """A shard has one writer at a time, and each append gets the next number under its lock."""
-        rows = await self._database.fetch(_FED, shard, after, limit)
-        return [
-            FedAppend(shard, row["sequence"], row["execution_id"], row["path"], StoredAppend(*(row[name] for name in StoredAppend.__struct_fields__)))
-            for row in rows
-        ]
+        rows = await self._database.fetch(_FED, list(after), list(after.values()), limit)
+        return [FedAppend(row[0], row[1], row[2], row[3], StoredAppend(*row[4:])) for row in map(tuple, rows)]
 
     async def bodies(self) -> AsyncIterator[bytes]:
         for table, key in _BODIES.items():

@@ -93,13 +93,17 @@ class SqliteLog:
             ).fetchall()
         )
 
-    async def fed(self, shard: int, after: int, limit: int = 500) -> list[FedAppend]:
+    async def fed(self, after: Mapping[int, int], limit: int = 500) -> list[FedAppend]:
         """There is one writer at a time, so the order of the whole store's sequence is that of the commits."""
-        rows = await self._database.read(lambda connection: connection.execute(_FED, (shard, after, limit)).fetchall())
-        return [
-            FedAppend(shard, sequence, id_, path, StoredAppend(version, first_seq, at_micros(at), body, digest))
-            for sequence, id_, path, version, first_seq, at, body, digest in rows
-        ]
+
+        def select(connection: Connection) -> list[FedAppend]:
+            found: list[FedAppend] = []
+            for shard, sequence in after.items():
+                rows = connection.execute(_FED, (shard, sequence, limit))
+                found += [FedAppend(shard, row[0], row[1], row[2], StoredAppend(row[3], row[4], at_micros(row[5]), *row[6:])) for row in rows]
+            return found
+
+        return await self._database.read(select)
 
     async def bodies(self) -> AsyncIterator[bytes]:
         for table, key in _BODIES.items():
