@@ -20,7 +20,7 @@ from noetl.store.members import Cluster, Heart, Incarnation, Member, Members, No
 
 GROUP: Final = "cluster"
 """The process group of those who are told `ClusterSeen`."""
-_LOOKS_PER_LEASE: Final = 6
+_LOOKS_PER_LEASE: Final = 10
 
 
 class ClusterSeen(Struct, frozen=True):

@@ -29,7 +29,7 @@ from noetl.store.members import Incarnation
 _EVERY_S: Final = 5.0
 _ANSWER_S: Final = 2.0
 _MISSES: Final = 2
-"""What is missing once may have come meanwhile."""
+"""A claim that its node did not know of once may have been on its way."""
 
 
 class Audit(Struct, frozen=True):
@@ -51,14 +51,14 @@ AuditorInbox = ClusterSeen | Audit | Audited | BusBegins
 
 
 class Auditor(Actor[AuditorInbox]):
-    __slots__ = ("_absent", "_bus", "_claims", "_unknown", "_vicinity")
+    __slots__ = ("_bus", "_claims", "_newest", "_unknown", "_vicinity")
 
     def __init__(self, claims: Claims, bus: Transport, vicinity: Vicinity) -> None:
         self._claims = claims
         self._bus = bus
         self._vicinity = vicinity
-        self._absent: dict[Incarnation, int] = {}
-        """Nodes that have claims and were not among the members, in how many looks."""
+        self._newest = 0
+        """The highest number of an incarnation that was seen: one that is lower and not among the members is gone."""
         self._unknown: dict[Claim, int] = {}
         """Claims that their node did not know of, how often."""
 
@@ -86,9 +86,9 @@ class Auditor(Actor[AuditorInbox]):
 
     def _seen(self, seen: ClusterSeen, ctx: Context[AuditorInbox]) -> None:
         """It is said again at every look, until the executions have taken it in."""
-        absent = self._claims.holders() - {member.incarnation for member in seen.cluster.members}
-        self._absent = {holder: self._absent.get(holder, 0) + 1 for holder in absent}
-        gone = {holder for holder, misses in self._absent.items() if misses >= _MISSES}
+        members = {member.incarnation for member in seen.cluster.members}
+        self._newest = max([self._newest, *(incarnation.number for incarnation in members)])
+        gone = {holder for holder in self._claims.holders() - members if holder.number <= self._newest}  # (others came after this look)
         self._say_lost(self._claims.of(gone), "is gone", ctx)
 
     async def _ask(self, holders: Iterable[Incarnation], shards: Iterable[int]) -> list[Runs]:
