@@ -76,7 +76,8 @@ class Auditor(Actor[AuditorInbox]):
             case Audit():
                 asked = tuple(self._claims.of(self._claims.holders()))
                 if asked:
-                    ctx.run(self._ask({claim.by for claim in asked}, {claim.shard for claim in asked}), lambda runs: Audited(asked, runs))
+                    shards = tuple(dict.fromkeys(claim.shard for claim in asked))
+                    ctx.run(self._ask(self._claims.holders(), shards), lambda runs: Audited(asked, runs))
             case BusBegins():
                 ctx.registry.broadcast(REMOTE, Send())
             case Audited(asked, runs):
@@ -88,17 +89,18 @@ class Auditor(Actor[AuditorInbox]):
         """It is said again at every look, until the executions have taken it in."""
         members = {member.incarnation for member in seen.cluster.members}
         self._newest = max([self._newest, *(incarnation.number for incarnation in members)])
-        gone = {holder for holder in self._claims.holders() - members if holder.number <= self._newest}  # (others came after this look)
+        gone = [
+            holder for holder in self._claims.holders() if holder not in members and holder.number <= self._newest
+        ]  # (others came after this look)
         self._say_lost(self._claims.of(gone), "is gone", ctx)
 
-    async def _ask(self, holders: Iterable[Incarnation], shards: Iterable[int]) -> list[Runs]:
+    async def _ask(self, holders: Iterable[Incarnation], shards: tuple[int, ...]) -> list[Runs]:
         """A node that does not answer says nothing."""
-        ids = tuple(shards)
-        answers = await asyncio.gather(*(what_runs(self._bus, holder.node, ids, _ANSWER_S) for holder in holders))
+        answers = await asyncio.gather(*(what_runs(self._bus, holder.node, shards, _ANSWER_S) for holder in holders))
         return [runs for runs in answers if runs is not None]
 
     def _audited(self, asked: tuple[Claim, ...], runs: list[Runs], ctx: Context[AuditorInbox]) -> None:
-        known = {(answer.by, key) for answer in runs for key, _ in answer.attempts}
+        known = {(answer.by, held.key) for answer in runs for held in answer.attempts}
         answered = {answer.by for answer in runs}
         missing = [claim for claim in asked if claim.by in answered and (claim.by, claim.key) not in known]
         self._unknown = {claim: self._unknown.get(claim, 0) + 1 for claim in missing if self._claims.holder(claim.key) == claim.by}

@@ -72,8 +72,8 @@ class Claims:
         for claim in [claim for claim in self._all() if claim.shard == shard]:
             self.release(claim.key.execution_id, claim.key.run, claim.key.index)
 
-    def holders(self) -> set[Incarnation]:
-        return {claim.by for claim in self._all()}
+    def holders(self) -> tuple[Incarnation, ...]:
+        return tuple(dict.fromkeys(claim.by for claim in self._all()))
 
     def of(self, gone: Collection[Incarnation]) -> list[Claim]:
         return [claim for claim in self._all() if claim.by in gone]

@@ -137,11 +137,19 @@ class ExecutionsOver(NodeMessage, frozen=True):
 NodeInbox = WhatRuns | StopCall | ExecutionsOver
 
 
+class Held(Struct, frozen=True, array_like=True):
+    """An attempt that a node runs, or has not told the outcome of. `granted` False: it has asked for it and has no answer yet."""
+
+    key: AttemptKey
+    shard: int
+    granted: bool = True
+
+
 class Runs(Struct, frozen=True):
-    """What a node runs, or has not told the outcome of: attempts with their shards."""
+    """What a node has."""
 
     by: Incarnation
-    attempts: tuple[tuple[AttemptKey, int], ...] = ()
+    attempts: tuple[Held, ...] = ()
 
 
 encode = msgspec.msgpack.Encoder().encode

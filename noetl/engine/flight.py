@@ -26,6 +26,7 @@ from noetl.engine.exchange import (
     Claim,
     Command,
     Declined,
+    Held,
     Parcel,
     Report,
     decode_claim_answer,
@@ -45,13 +46,15 @@ from noetl.mailbox.address import mailbox
 from noetl.mailbox.transport import Command as Pulled
 from noetl.mailbox.transport import Transport
 from noetl.store.log import InboxRow
+from noetl.store.members import Incarnation
 from noetl.store.store import Store
 from noetl.vault.secrets import Secrets
 
 T = TypeVar("T")
 
 _CLAIM_S: Final = 3.0
-_CLAIM_TRIES: Final = 4
+_CLAIM_TRIES: Final = 7
+"""About as long as it takes another server to take over what the owner of an execution has left."""
 _REPORT_S: Final = 3.0
 _PATIENCE_S: Final = 5.0
 """How long the bus may fail before an outcome goes to the store."""
@@ -60,28 +63,50 @@ _PAUSE_MAX_S: Final = 2.0
 _STOP_S: Final = 8.0
 
 
+class Aloft(Struct, frozen=True):
+    """A command that this node has taken."""
+
+    command: Command
+    pool: str
+    ref: Ref[FlightInbox]
+    granted: bool = False
+
+
 class Flights:
-    """What this node runs for others, or has run and not yet told. One per node."""
+    """What this node runs for others, has asked for, or has run and not yet told. One per node; it outlives the actors.
+
+    What ends well takes itself out. What is left when its actor is gone was lost here, and its owner is told so.
+    """
 
     def __init__(self) -> None:
-        self._flights: dict[AttemptKey, tuple[int, Ref[FlightInbox]]] = {}
+        self._aloft: dict[AttemptKey, Aloft] = {}
 
-    def add(self, command: Command, flight: Ref[FlightInbox]) -> None:
-        self._flights[command.key] = (command.shard, flight)
+    def add(self, command: Command, pool: str, ref: Ref[FlightInbox]) -> None:
+        self._aloft[command.key] = Aloft(command, pool, ref)
+
+    def grant(self, key: AttemptKey) -> None:
+        self._aloft[key] = msgspec.structs.replace(self._aloft[key], granted=True)
 
     def remove(self, key: AttemptKey) -> None:
-        self._flights.pop(key, None)
+        self._aloft.pop(key, None)
 
     def find(self, key: AttemptKey) -> Ref[FlightInbox] | None:
-        found = self._flights.get(key)
-        return None if found is None else found[1]
+        found = self._aloft.get(key)
+        return None if found is None else found.ref
 
-    def of(self, shards: frozenset[int]) -> tuple[tuple[AttemptKey, int], ...]:
-        """Attempts of these shards, with their shard."""
-        return tuple((key, shard) for key, (shard, _) in self._flights.items() if shard in shards)
+    def take_lost(self, pool: str) -> list[Command]:
+        """Those of a pool whose actors are gone. They are here no more."""
+        lost = [aloft.command for aloft in self._aloft.values() if aloft.pool == pool and aloft.ref.is_dead()]
+        for command in lost:
+            del self._aloft[command.key]
+        return lost
+
+    def of(self, shards: frozenset[int]) -> tuple[Held, ...]:
+        found = [aloft for aloft in self._aloft.values() if aloft.command.shard in shards]
+        return tuple(Held(aloft.command.key, aloft.command.shard, aloft.granted) for aloft in found)
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return sum(aloft.granted for aloft in self._aloft.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +149,13 @@ FlightInbox = ClaimEnded | StopFlight | Told | Succeeded | Failed | Stopped | Lo
 class Flight(Actor[FlightInbox]):
     """`landed` is called when it needs its slot no more, also when it never got one."""
 
-    __slots__ = ("_airport", "_command", "_landed", "_order", "_outcome", "_pool", "_pulled", "_running", "_stoppers")
+    __slots__ = ("_airport", "_command", "_landed", "_order", "_outcome", "_pool", "_pool_name", "_pulled", "_running", "_stoppers")
     trap_exit: ClassVar[bool] = True
 
-    def __init__(self, command: Command, pulled: Pulled, pool: Ref[PoolInbox], airport: Airport, landed: Callable[[], None]) -> None:
+    def __init__(self, command: Command, pulled: Pulled, pool_name: str, pool: Ref[PoolInbox], airport: Airport, landed: Callable[[], None]) -> None:
         self._command = command
         self._pulled = pulled
+        self._pool_name = pool_name
         self._pool = pool
         self._airport = airport
         self._landed = landed
@@ -140,7 +166,11 @@ class Flight(Actor[FlightInbox]):
 
     def init(self, ctx: Context[FlightInbox]) -> None:
         """It is known here before it is claimed: what an owner has granted and this node does not know of is lost."""
-        self._airport.flights.add(self._command, ctx.self_ref)
+        if self._airport.flights.find(self._command.key) is not None:
+            self._pulled.ack()  # the same command once more: who has it goes on
+            ctx.stop()
+            return
+        self._airport.flights.add(self._command, self._pool_name, ctx.self_ref)
         ctx.run(_claimed(self._command, self._airport), ClaimEnded)
 
     def handle(self, message: FlightInbox, ctx: Context[FlightInbox]) -> None:
@@ -152,7 +182,7 @@ class Flight(Actor[FlightInbox]):
             case Told(error):
                 if isinstance(error, BaseException):
                     raise error
-                ctx.stop()
+                self._end(ctx)
             case _:
                 self._take(message, ctx)
 
@@ -164,7 +194,6 @@ class Flight(Actor[FlightInbox]):
                 self._take(crashed(self._order, signal.reason), ctx)
 
     def terminate(self, reason: Any, ctx: Context[FlightInbox]) -> None:
-        self._airport.flights.remove(self._command.key)
         if self._outcome is None:
             self._landed()
         for answer in self._stoppers:
@@ -173,11 +202,11 @@ class Flight(Actor[FlightInbox]):
     def _claim_ended(self, order: Any, ctx: Context[FlightInbox]) -> None:
         """A command that nobody could be asked about comes again by itself."""
         if isinstance(order, Unreachable):
-            ctx.stop()
+            self._end(ctx)
             return
         self._pulled.ack()
         if order is None:
-            ctx.stop()
+            self._end(ctx)
         elif isinstance(order, NoetlError):
             self._take(_unreadable(self._command.key, order, ctx), ctx)
         elif isinstance(order, BaseException):
@@ -185,8 +214,14 @@ class Flight(Actor[FlightInbox]):
         else:
             self._fly(order, ctx)
 
+    def _end(self, ctx: Context[FlightInbox]) -> None:
+        """Well: nothing of it is left to be told."""
+        self._airport.flights.remove(self._command.key)
+        ctx.stop()
+
     def _fly(self, order: Order, ctx: Context[FlightInbox]) -> None:
         airport = self._airport
+        airport.flights.grant(self._command.key)
         self._order = order
         attempt = ctx.spawn(lambda: Attempt(order, airport.caller, airport.children, ctx.self_ref.report), "attempt", shutdown_s=_STOP_S)
         self._running = attempt
@@ -242,9 +277,14 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
         else:
             return None if answer.order is None else await _patiently(partial(_order, answer.order, airport))
     if heard:  # perhaps it was granted, and the answer has not come
-        declined = InboxRow(command.key.execution_id, "declined", encode(Declined(command.key, own)))
-        await _patiently(partial(_left_in_store, declined, airport))
+        await decline(command, own, airport)
     raise Unreachable
+
+
+async def decline(command: Command, own: Incarnation, airport: Airport) -> None:
+    """Let the owner know that nobody here runs what may have been granted."""
+    row = InboxRow(command.key.execution_id, "declined", encode(Declined(command.key, own)))
+    await _patiently(partial(_left_in_store, row, airport))
 
 
 async def _order(parcel: Parcel, airport: Airport) -> Order:

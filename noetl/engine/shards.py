@@ -271,9 +271,9 @@ class Shards(Actor[ShardsInbox]):
             raise found
         ids = {lease.id for lease in shards}
         for runs in found.runs:
-            for key, shard in runs.attempts:
-                if shard in ids:
-                    self._engine.claims.claim(key, shard, runs.by)
+            for held in runs.attempts:
+                if held.granted and held.shard in ids:
+                    self._engine.claims.claim(held.key, held.shard, runs.by)
         for lease in shards:
             owned = self._owned.get(lease.id)
             if owned is not None and owned.lease == lease and owned.ref is None:

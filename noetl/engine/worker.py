@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Struct
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
 from noetl.actors.ref import Ref, Reply
 from noetl.engine.exchange import ExecutionsOver, NodeInbox, Parcel, Runs, StopCall, WhatRuns, decode_command, decode_for_node, encode
-from noetl.engine.flight import Airport, Flight, StopFlight
+from noetl.engine.flight import Airport, Flight, StopFlight, decline
 from noetl.engine.pool import Gauge, pool_name
 from noetl.mailbox.address import NODES, node_address, pool_commands
 from noetl.mailbox.transport import Command, Delivery, Listening, Puller
@@ -48,7 +49,13 @@ class DrainTaker(TakerMessage, frozen=True):
     reply: Reply[None]
 
 
-TakerInbox = Came | Landed | PullAgain | DrainTaker
+class Done(TakerMessage, frozen=True):
+    """To oneself: work is done, or the error."""
+
+    error: Any
+
+
+TakerInbox = Came | Landed | PullAgain | DrainTaker | Done
 
 
 class Taker(Actor[TakerInbox]):
@@ -77,6 +84,7 @@ class Taker(Actor[TakerInbox]):
         self._pullers = [self._airport.bus.puller(name, (pool_commands(name),), ACK_WITHIN_S) for name in names]
         for puller in range(len(self._pullers)):
             self._pull(puller, ctx)
+        self._decline_lost(ctx)  # what an incarnation before this one has taken down with it
 
     def handle(self, message: TakerInbox, ctx: Context[TakerInbox]) -> None:
         match message:
@@ -91,15 +99,27 @@ class Taker(Actor[TakerInbox]):
             case DrainTaker(reply):
                 self._drained = [*(self._drained or ()), reply]
                 self._tell_drained(ctx)
+            case Done(error):
+                if isinstance(error, BaseException):
+                    raise error
 
     def signal(self, signal: Signal, ctx: Context[TakerInbox]) -> None:
-        if isinstance(signal, Exit):
-            ctx.forget(signal.ref)
-            self._tell_drained(ctx)
+        """A flight that has crashed has lost what it may have been granted: the owner is told, through the store."""
+        if not isinstance(signal, Exit):
+            return
+        ctx.forget(signal.ref)
+        self._decline_lost(ctx)
+        self._tell_drained(ctx)
 
     def terminate(self, reason: Reason, ctx: Context[TakerInbox]) -> None:
         for puller in self._pullers:
             puller.close()
+
+    def _decline_lost(self, ctx: Context[TakerInbox]) -> None:
+        own = self._airport.vicinity.own
+        for command in self._airport.flights.take_lost(self._pool):
+            if own is not None:
+                ctx.run(decline(command, own, self._airport), Done)
 
     def _free(self) -> int:
         return min(self._slots - self._flying, self._gauge.free)
@@ -134,7 +154,8 @@ class Taker(Actor[TakerInbox]):
         self._number += 1
         pool = ctx.registry.whereis(pool_name(self._pool))
         landed = ctx.callback(lambda _: Landed())
-        ctx.spawn(lambda: Flight(command, pulled, pool, self._airport, lambda: landed(None)), f"{self._number}", shutdown_s=10.0)
+        start = partial(Flight, command, pulled, self._pool, pool, self._airport, partial(landed, None))
+        ctx.spawn(start, f"{self._number}", shutdown_s=10.0)
 
     def _tell_drained(self, ctx: Context[TakerInbox]) -> None:
         if self._drained and not ctx.children():
@@ -156,7 +177,7 @@ class Heard(Struct, frozen=True):
 
 
 class Handled(Struct, frozen=True):
-    """To oneself: work is done, or the error."""
+    """To oneself: as `Done`."""
 
     error: Any
 
