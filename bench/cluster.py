@@ -161,9 +161,8 @@ async def steps() -> None:
             await client.register(Registration(content=chain(name, length)))
         await rate(client, 20, "bench/chain", CHAIN)
         found = [await rate(client, EXECUTIONS, "bench/chain", CHAIN) for _ in range(3)]
-        print(
-            f"{EXECUTIONS} executions of {CHAIN} steps over two workers: {', '.join(f'{one:,.0f}' for one in found)} steps/s, {max(found) / base:.2f} of it"
-        )
+        rates = ", ".join(f"{one:,.0f}" for one in found)
+        print(f"{EXECUTIONS} executions of {CHAIN} steps over two workers: {rates} steps/s, {statistics.median(found) / base:.2f} of it")
         remote = await latency(client, "bench/long")
         await client.close()
         made.kill("w1")
@@ -193,9 +192,7 @@ async def kills() -> None:
                     gaps.append(await gap_after_kill(made, victim, survivor, accepted.execution_id))
                 made.start(victim, victim[0])
                 print(f"\r{victim}: kill {number + 1} of {KILLS}, worst {max(gaps):.2f} s", end="", flush=True)
-            print(
-                f"\n{victim} killed {KILLS} times: its work goes on elsewhere after {statistics.median(gaps):.2f} s, at worst {max(gaps):.2f} s ({other} has it)"
-            )
+            print(f"\n{victim} killed {KILLS} times: {other} goes on with its work after {statistics.median(gaps):.2f} s, at worst {max(gaps):.2f} s")
 
 
 async def gap_after_kill(made: Cluster, victim: str, client: AsyncClient, execution_id: str) -> float:
