@@ -22,7 +22,7 @@ _VERSION = click.IntRange(min=1)
 
 @click.group()
 def catalog() -> None:
-    """Look at the playbooks, tools and credentials of a server."""
+    """Look at the playbooks, tools, schemas and credentials of a server."""
 
 
 # -- list --------------------------------------------------------------------------------------------------------------
@@ -55,6 +55,18 @@ def list_tools(as_json: bool, server: Server) -> None:
         print_json(found)
     else:
         print_table([(tool.kind, "" if tool.available else "not available", tool.description) for tool in found.entries])
+
+
+@list_.command("schema")
+@json_option
+@server_options
+def list_schemas(as_json: bool, server: Server) -> None:
+    """List the named schemas, each in its latest version."""
+    found = ask(server, lambda client: client.schemas(limit=_PAGE))
+    if as_json:
+        print_json(found)
+    elif found.entries:
+        print_table([(entry.name, f"version {entry.version}", local(entry.registered_at), entry.registered_by) for entry in found.entries])
 
 
 @list_.command("credential")
@@ -108,6 +120,22 @@ def show_tool(kind: str, as_json: bool, server: Server) -> None:
     if fields:
         click.echo()
         print_table([(f"  {name}", str(about.get("description", ""))) for name, about in fields.items()])
+
+
+@show.command("schema")
+@click.argument("name")
+@click.option("--version", type=_VERSION, metavar="N", help="Default: the latest.")
+@json_option
+@server_options
+def show_schema(name: str, version: int | None, as_json: bool, server: Server) -> None:
+    """Print a named schema."""
+    import msgspec
+
+    found = ask(server, lambda client: client.schema(name, version))
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(msgspec.json.format(msgspec.json.encode(found.schema)).decode())
 
 
 @show.command("credential")

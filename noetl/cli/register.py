@@ -25,9 +25,10 @@ _SUFFIXES: Final = (".yaml", ".yml")
 @click.argument("source", type=click.Path(exists=True, path_type=Path), metavar="FILE|DIR")
 @click.option("--path", metavar="PATH", help="Where it goes in the catalog, in place of the playbook's own metadata.path. For a file.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label beside those of the playbook. Repeatable.")
+@click.option("--schema", metavar="NAME", help="FILE is a JSON Schema, to be kept under this name; playbooks name it in metadata.payload_schema.")
 @json_option
 @server_options
-def register(source: Path, path: str | None, labels: tuple[str, ...], as_json: bool, server: Server) -> None:
+def register(source: Path, path: str | None, labels: tuple[str, ...], schema: str | None, as_json: bool, server: Server) -> None:
     """Put playbooks into the catalog of a server: a new version of each, unless its latest one is the same.
 
     Of a directory: every playbook below it. Scripts that a playbook names as files are sent along. Exit status: 0 all are there; 1 the server failed;
@@ -35,6 +36,9 @@ def register(source: Path, path: str | None, labels: tuple[str, ...], as_json: b
     """
     if path is not None and source.is_dir():
         raise click.UsageError("--path is for one file: each playbook of a directory has its own")
+    if schema is not None:
+        _register_schema(source, schema, as_json=as_json, server=server)
+        return
     files = _playbooks_below(source) if source.is_dir() else [source]
     wanted = _labels(labels)
     found = ask(server, lambda client: [_register(client, file, path, wanted, quiet=as_json) for file in files])
@@ -42,6 +46,25 @@ def register(source: Path, path: str | None, labels: tuple[str, ...], as_json: b
     if as_json:
         print_json(registered if source.is_dir() else registered[0] if registered else None)
     raise SystemExit(2 if len(registered) < len(files) else 0)
+
+
+def _register_schema(source: Path, name: str, *, as_json: bool, server: Server) -> None:
+    import msgspec
+
+    from noetl.cli.problems import fail
+    from noetl.engine.client import SchemaRequest
+
+    if source.is_dir():
+        raise click.UsageError("--schema is for one file")
+    try:
+        schema = msgspec.json.decode(source.read_bytes(), type=dict[str, object])
+    except msgspec.MsgspecError as error:
+        fail(f"{source} is no JSON object: {error}", 2)
+    kept = ask(server, lambda client: client.put_schema(SchemaRequest(name=name, schema=schema)))
+    if as_json:
+        print_json(kept)
+    else:
+        click.echo(f"{kept.name}  version {kept.version}  {'new' if kept.new else 'unchanged'}")
 
 
 def _playbooks_below(folder: Path) -> list[Path]:

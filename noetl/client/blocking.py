@@ -55,6 +55,16 @@ class SyncClient:
     def tools(self) -> api.ToolList:
         return self._send(calls.listed("tool"))
 
+    def put_schema(self, wanted: api.SchemaRequest) -> api.SchemaEntry:
+        """Raises `BadRequest` when it is none."""
+        return self._send(calls.put_schema(wanted))
+
+    def schemas(self, *, limit: int = 100, after: str | None = None) -> api.SchemaList:
+        return self._send(calls.schemas(limit, after))
+
+    def schema(self, name: str, version: int | None = None) -> api.SchemaEntry:
+        return self._send(calls.schema(name, version))
+
     def execute(self, wanted: api.ExecuteRequest) -> api.Accepted:
         return self._send(calls.execute(wanted))
 

@@ -39,6 +39,18 @@ def listed(kind: Literal["tool", "credential"], limit: int = 1000, after: str | 
     return Call(method="POST", path="/api/catalog/list", body=encoded(wanted), returns=returns, repeatable=True)
 
 
+def put_schema(wanted: api.SchemaRequest) -> Call[api.SchemaEntry]:
+    return Call(method="POST", path="/api/catalog/schema", body=encoded(wanted), returns=api.SchemaEntry)
+
+
+def schemas(limit: int, after: str | None) -> Call[api.SchemaList]:
+    return _get("/api/catalog/schema", api.SchemaList, {"limit": limit, "after": after})
+
+
+def schema(name: str, version: int | None) -> Call[api.SchemaEntry]:
+    return _get(f"/api/catalog/schema/{quote(name.strip('/'))}", api.SchemaEntry, {"version": version})
+
+
 def execute(wanted: api.ExecuteRequest) -> Call[api.Accepted]:
     """Without a key of the caller's it gets one: asked twice, it is started once."""
     keyed = wanted if wanted.idempotency_key is not None else msgspec.structs.replace(wanted, idempotency_key=secrets.token_hex(16))

@@ -65,6 +65,16 @@ class AsyncClient:
     async def tools(self) -> api.ToolList:
         return await self._send(calls.listed("tool"))
 
+    async def put_schema(self, wanted: api.SchemaRequest) -> api.SchemaEntry:
+        """Raises `BadRequest` when it is none."""
+        return await self._send(calls.put_schema(wanted))
+
+    async def schemas(self, *, limit: int = 100, after: str | None = None) -> api.SchemaList:
+        return await self._send(calls.schemas(limit, after))
+
+    async def schema(self, name: str, version: int | None = None) -> api.SchemaEntry:
+        return await self._send(calls.schema(name, version))
+
     async def execute(self, wanted: api.ExecuteRequest) -> api.Accepted:
         return await self._send(calls.execute(wanted))
 

@@ -256,6 +256,8 @@ class Playbook(Struct, frozen=True, omit_defaults=True):
     description: str = ""
     labels: dict[str, Any] = {}
     tags: tuple[str, ...] = ()
+    payload_schema: str | None = None
+    """Name of a JSON Schema in the catalog that the payload of an execution must fit."""
     workload: dict[str, Raw] = {}
     vars: dict[str, Raw] = {}
     spec: dict[str, Raw] = {}

@@ -101,10 +101,37 @@ class ToolList(Struct, frozen=True, kw_only=True):
     next: str | None = None
 
 
+class SchemaRequest(Struct, frozen=True, kw_only=True):
+    """A JSON Schema to keep under a name, whose first part is its domain."""
+
+    name: PathText
+    schema: dict[str, Any]
+
+
+class SchemaEntry(Struct, frozen=True, kw_only=True):
+    """One version of a named schema."""
+
+    name: str
+    version: int
+    hash: str
+    schema: dict[str, Any]
+    registered_at: dt.datetime
+    registered_by: str
+    new: bool = False
+    resource_type: str = "schema"
+
+
+class SchemaList(Struct, frozen=True, kw_only=True):
+    """The latest version of each name. `next` is the cursor of the following page, null on the last."""
+
+    entries: tuple[SchemaEntry, ...]
+    next: str | None = None
+
+
 class CatalogQuery(Struct, frozen=True, kw_only=True):
     """What `POST /api/catalog/list` is asked."""
 
-    resource_type: Literal["playbook", "tool", "credential"] = "playbook"
+    resource_type: Literal["playbook", "tool", "credential", "schema"] = "playbook"
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     after: str | None = None
 
@@ -391,7 +418,17 @@ class Client(Protocol):
 
     async def playbook(self, path: str, version: int | None = None) -> PlaybookContent: ...
 
-    async def execute(self, wanted: ExecuteRequest) -> Accepted: ...
+    async def put_schema(self, wanted: SchemaRequest) -> SchemaEntry:
+        """Raises `BadRequest` when it is none."""
+        ...
+
+    async def schemas(self, *, limit: int = 100, after: str | None = None) -> SchemaList: ...
+
+    async def schema(self, name: str, version: int | None = None) -> SchemaEntry: ...
+
+    async def execute(self, wanted: ExecuteRequest) -> Accepted:
+        """Raises `BadRequest` when the payload does not fit the schema that the playbook names."""
+        ...
 
     async def executions(self, wanted: ExecutionFilter) -> ExecutionList: ...
 

@@ -54,6 +54,8 @@ class Order(Struct, frozen=True):
     max_depth: int
     requires: dict[str, Any] = {}
     """What the node must have that runs it."""
+    fair_key: str = ""
+    """Calls of one key take turns with those of others."""
     is_sink: bool = False
     context: dict[str, Any] = {}
     keychain: tuple[Keychain, ...] = ()
@@ -90,6 +92,7 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
         wants=wants,
         overrides=frame.overrides.get(frame.current_task, {}),
         requires=step.requires.render(scope, load) if step.step.requires else {},
+        fair_key=_fair_key(program, state, scope, load),
         env=state.env,
         net=state.net,
         path=state.path,
@@ -99,6 +102,12 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
         shared=_shared(program, state, load, now),
         **written(program, step, task),
     )
+
+
+def _fair_key(program: Program, state: State, scope: Scope, load: Load) -> str:
+    """What the author says, else the domain."""
+    key = None if program.fair_key is None else program.fair_key.render(scope, load)
+    return state.path.partition("/")[0] if key is None else str(key)
 
 
 def written(program: Program, step: StepProgram, task: TaskProgram) -> dict[str, Any]:

@@ -201,6 +201,10 @@ class Program:
         return names([entry.fields for entry in self.playbook.keychain])
 
     @functools.cached_property
+    def fair_key(self) -> Renderable | None:
+        return None if self.playbook.fair_key is None else compile_raw(self.playbook.fair_key)
+
+    @functools.cached_property
     def kinds(self) -> frozenset[str]:
         """Tool kinds that the playbook may call."""
         kinds = {task.kind for step in self.playbook.steps for task in step.tasks}

@@ -30,6 +30,8 @@ from noetl.vault.secrets import Secrets
 
 REMOTE: Final = "remote"
 """The process group of all remote attempts of a node: whoever is told `Send` and was not claimed sends its command again."""
+DISPATCHER: Final = "dispatcher"
+"""The name of the actor that puts commands into the stream."""
 RESEND_S: Final = 30.0
 """A command that nobody has claimed is sent again."""
 _RETRY_S: Final = 1.0
@@ -52,7 +54,7 @@ class Send(Struct, frozen=True):
 
 
 class Sent(Struct, frozen=True):
-    """To oneself: the stream has it, or the error."""
+    """The stream has it, or the error."""
 
     error: Any
 
@@ -72,6 +74,25 @@ class StopAnswered(Struct, frozen=True):
     """To oneself: the node has said what became of the call, or nothing."""
 
     answer: Any
+
+
+class Want(Struct, frozen=True):
+    """To the dispatcher: put this command into the stream when its turn comes. `attempt` is told `Sent`."""
+
+    attempt: Ref[Any]
+    pool: str
+    priority: int
+    fair_key: str
+    subject: str
+    body: bytes
+    message_id: str
+
+
+class Withdraw(Struct, frozen=True):
+    """To the dispatcher: the command was claimed, or nobody needs it."""
+
+    attempt: Ref[Any]
+    pool: str
 
 
 RemoteInbox = Send | Sent | Asked | Stop | StopAnswered
@@ -122,7 +143,10 @@ class RemoteAttempt(Actor[RemoteInbox]):
             return
         self._sent += 1
         body = encode(Command(self._shard.id, self._key, self._order.call.step))
-        ctx.run(self._remote.bus.command(subject, body, self._sending_id()), Sent)
+        order, dispatcher = self._order, ctx.registry.find(DISPATCHER)
+        if dispatcher is not None:
+            want = Want(ctx.self_ref, self._pool, order.priority, order.fair_key, subject, body, self._sending_id())
+            dispatcher.report(want)
 
     def _sending_id(self) -> str:
         """Of this sending: a command that is sent again must not be taken for a double."""
@@ -150,6 +174,7 @@ class RemoteAttempt(Actor[RemoteInbox]):
             answer(encode(ClaimAnswer()))
             return
         self._holder = by
+        self._withdraw(ctx)
         body = encode_order(self._order, remote.secrets)
         if fits(body):
             answer(encode(ClaimAnswer(Parcel(body))))
@@ -162,10 +187,16 @@ class RemoteAttempt(Actor[RemoteInbox]):
         """Where it runs, it is stopped there; it can't be claimed any more."""
         holder = self._holder
         if holder is None:
+            self._withdraw(ctx)
             self._tell(self._stopped(confirmed=True))
             ctx.stop()
         else:
             ctx.run(self._ask_to_stop(holder), StopAnswered)
+
+    def _withdraw(self, ctx: Context[RemoteInbox]) -> None:
+        dispatcher = ctx.registry.find(DISPATCHER)
+        if dispatcher is not None:
+            dispatcher.report(Withdraw(ctx.self_ref, self._pool))
 
     async def _ask_to_stop(self, holder: Incarnation) -> OutcomeMessage:
         remote = self._remote

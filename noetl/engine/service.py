@@ -27,7 +27,11 @@ from noetl.engine.client import (
     Registration,
     Rendered,
     RenderRequest,
+    SchemaEntry,
+    SchemaList,
+    SchemaRequest,
 )
+from noetl.engine.contract import check_payload, check_schema, schema_hash
 from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
 from noetl.engine.eventlist import event_views, shown
@@ -36,10 +40,11 @@ from noetl.engine.local import LocalClient
 from noetl.engine.recovery import folded
 from noetl.engine.registration import check
 from noetl.engine.scope import Scope
-from noetl.engine.views import execution_view, playbook_entry, problem_view, report_view
+from noetl.engine.views import execution_view, playbook_entry, problem_view, report_view, schema_entry
 from noetl.errors import BadRequest, NotAllowed, NotFound
 from noetl.ids import ExecutionId, parse_execution_id
 from noetl.store.access import Request
+from noetl.store.catalog import SchemaVersion
 from noetl.store.log import ExecutionRow
 from noetl.store.projection import ExecutionQuery
 
@@ -131,6 +136,37 @@ class Service:
             raise NotFound(f"there is no playbook '{path}'{'' if version is None else f' in version {version}'} in the catalog")
         return PlaybookContent(**msgspec.structs.asdict(playbook_entry(found)), content=found.source, files=found.files)
 
+    async def put_schema(self, wanted: SchemaRequest) -> SchemaEntry:
+        name = wanted.name.strip("/")
+        if not self._sees(name):
+            raise OutOfDomain(f"'{name}' is not in the caller's domains", name)
+        check_schema(wanted.schema)
+        made = SchemaVersion(
+            name=name,
+            version=0,
+            hash=schema_hash(wanted.schema),
+            schema=wanted.schema,
+            registered_at=self._engine.clock.now(),
+            registered_by=self._by,
+        )
+        kept, is_new = await self._engine.store.schemas.register(made)
+        return schema_entry(kept, new=is_new)
+
+    async def schemas(self, *, limit: int = 100, after: str | None = None) -> SchemaList:
+        rows = await self._engine.store.schemas.schemas(after=after or "", limit=limit + 1)
+        page = rows[:limit]
+        entries = tuple(schema_entry(row) for row in page if self._sees(row.name))
+        return SchemaList(entries=entries, next=page[-1].name if len(rows) > limit else None)
+
+    async def schema(self, name: str, version: int | None = None) -> SchemaEntry:
+        return schema_entry(await self._schema(name.strip("/"), version))
+
+    async def _schema(self, name: str, version: int | None = None) -> SchemaVersion:
+        found = await self._engine.store.schemas.schema(name, version) if self._sees(name) else None
+        if found is None:
+            raise NotFound(f"there is no schema '{name}'{'' if version is None else f' in version {version}'} in the catalog")
+        return found
+
     # -- executions ----------------------------------------------------------------------------------------------------
 
     async def execute(self, wanted: ExecuteRequest) -> Accepted:
@@ -138,6 +174,8 @@ class Service:
         if not self._sees(wanted.path):
             raise NotFound(f"there is no playbook '{wanted.path}' in the catalog")
         found = await engine.library.registered(wanted.path.strip("/"), wanted.version)
+        if (named := found.program.playbook.payload_schema) is not None:
+            check_payload(wanted.payload, await self._schema(named))
         execution_id = await self._claimed(wanted)
         if wanted.idempotency_key is not None and (row := await engine.store.executions.execution(execution_id)) is not None:
             return Accepted(execution_id=str(row.id), status=row.status, path=row.path, version=row.version)

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from noetl.engine.client import ExecutionReport, ExecutionView, PlaybookEntry, ProblemView, StepView
+from noetl.engine.client import ExecutionReport, ExecutionView, PlaybookEntry, ProblemView, SchemaEntry, StepView
 from noetl.engine.recovery import Folded
 from noetl.engine.report import Report, StepReport
 from noetl.engine.state import StepState
 from noetl.errors import Flaw
-from noetl.store.catalog import PlaybookVersion
+from noetl.store.catalog import PlaybookVersion, SchemaVersion
 from noetl.store.log import ExecutionRow
 
 
@@ -65,3 +65,7 @@ def playbook_entry(version: PlaybookVersion) -> PlaybookEntry:
         registered_at=version.registered_at,
         registered_by=version.registered_by,
     )
+
+
+def schema_entry(row: SchemaVersion, *, new: bool = False) -> SchemaEntry:
+    return SchemaEntry(**msgspec.structs.asdict(row), new=new)

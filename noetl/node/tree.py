@@ -6,6 +6,7 @@ from functools import partial
 
 from noetl.cluster.membership import Membership
 from noetl.engine.auditor import Auditor
+from noetl.engine.dispatcher import Dispatcher
 from noetl.engine.pool import Pool
 from noetl.engine.publisher import Publisher
 from noetl.engine.shard import Shard
@@ -35,6 +36,7 @@ def tree(parts: Parts, *more: ChildSpec | SupervisorSpec) -> SupervisorSpec:
             ChildSpec(id="shard", start=partial(_shard, parts), shutdown_s=parts.profile.drain_s + 20.0),
         ),
         "shards": (
+            ChildSpec(id="dispatcher", start=partial(_dispatcher, parts)),
             ChildSpec(id="auditor", start=partial(_auditor, parts)),
             ChildSpec(id="shards", start=partial(_shards, parts), shutdown_s=parts.profile.drain_s + 20.0),
         ),
@@ -84,6 +86,10 @@ def _shard(parts: Parts) -> Shard:
     assert parts.engine is not None
     assert parts.lease is not None
     return Shard(parts.engine, parts.lease)
+
+
+def _dispatcher(parts: Parts) -> Dispatcher:
+    return Dispatcher(parts.known_bus(), parts.vicinity)
 
 
 def _auditor(parts: Parts) -> Auditor:

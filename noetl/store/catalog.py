@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -31,6 +31,17 @@ class PlaybookVersion(Struct, frozen=True, kw_only=True):
     registered_at: dt.datetime
     files: dict[str, str] = {}
     labels: dict[str, str] = {}
+    registered_by: str = ""
+
+
+class SchemaVersion(Struct, frozen=True, kw_only=True):
+    """A JSON Schema as it was registered. The first part of its name is its domain."""
+
+    name: str
+    version: int
+    hash: str
+    schema: dict[str, Any]
+    registered_at: dt.datetime
     registered_by: str = ""
 
 
@@ -71,4 +82,22 @@ class Catalog(Protocol):
 
     async def registered_as(self, net_hash: str) -> PlaybookVersion | None:
         """The latest version with that compiled form."""
+        ...
+
+
+class Schemas(Protocol):
+    async def register(self, wanted: SchemaVersion) -> tuple[SchemaVersion, bool]:
+        """Make the next version of a name, unless the latest has the same hash. `wanted.version` is not read.
+
+        Returns:
+            What is in the catalog now, and whether it is new.
+        """
+        ...
+
+    async def schema(self, name: str, version: int | None = None) -> SchemaVersion | None:
+        """One version; the latest when `version` is None."""
+        ...
+
+    async def schemas(self, *, after: str = "", limit: int = 100) -> list[SchemaVersion]:
+        """The latest version of each name, in the order of the names."""
         ...

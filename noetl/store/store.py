@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noetl.store.access import Audit, Requests, Tokens
-from noetl.store.catalog import Catalog
+from noetl.store.catalog import Catalog, Schemas
 from noetl.store.credentials import Credentials
 from noetl.store.lease import Shards
 from noetl.store.log import Log, Positions, Snapshots
@@ -27,6 +27,7 @@ class Store:
     executions: Executions
     inbox: Inbox
     catalog: Catalog
+    schemas: Schemas
     requests: Requests
     tokens: Tokens
     audit: Audit

@@ -125,3 +125,36 @@ workflow:
     assert report["result"].startswith("Hello, child!")
     (child,) = report["children"]
     assert (child["path"], child["parent_id"], child["status"]) == ("demo/hello", report["execution_id"], "completed")
+
+
+SCHEMA = {"type": "object", "required": ["amount"], "properties": {"amount": {"type": "number", "minimum": 0}}}
+
+
+async def test_a_schema_is_kept_once_per_content_and_shown_by_version(api: Caller) -> None:
+    first = await api.post("/api/catalog/schema", {"name": "demo/order", "schema": SCHEMA})
+    assert (first.status, first.body["version"], first.body["new"]) == (201, 1, True)
+    again = await api.post("/api/catalog/schema", {"name": "/demo/order", "schema": dict(reversed(SCHEMA.items()))})
+    assert (again.status, again.body["new"]) == (200, False), "the order of its keys is no difference"
+    assert (await api.post("/api/catalog/schema", {"name": "demo/order", "schema": {}})).body["version"] == 2
+    assert (await api.get("/api/catalog/schema/demo/order?version=1")).body["schema"] == SCHEMA
+    listed = await api.post("/api/catalog/list", {"resource_type": "schema"})
+    assert [(entry["name"], entry["version"]) for entry in listed.body["entries"]] == [("demo/order", 2)]
+    assert (await api.get("/api/catalog/schema/demo/nothing")).status == 404
+
+
+async def test_what_is_no_schema_is_refused_with_the_place(api: Caller) -> None:
+    answer = await api.post("/api/catalog/schema", {"name": "demo/order", "schema": {"properties": {"amount": {"type": "nummer"}}}})
+    assert answer.status == 400
+    assert "schema.properties.amount.type: 'nummer' is not valid" in answer.body["detail"]
+
+
+async def test_a_payload_must_fit_the_schema_that_the_playbook_names(api: Caller) -> None:
+    await api.post("/api/catalog/schema", {"name": "demo/order", "schema": SCHEMA})
+    await api.register(HELLO.replace("metadata: {", "metadata: {payload_schema: demo/order, "))
+    refused = await api.post("/api/execute", {"path": "demo/hello", "payload": {"amount": -1}})
+    assert refused.status == 400
+    assert refused.body["detail"] == "the payload does not fit the schema 'demo/order', version 1: payload.amount: -1 is less than the minimum of 0"
+    assert (await api.post("/api/execute", {"path": "demo/hello", "payload": {"amount": 1}})).status == 202
+    await api.register(HELLO.replace("metadata: {", "metadata: {payload_schema: demo/missing, "))
+    missing = await api.post("/api/execute", {"path": "demo/hello", "payload": {"amount": 1}})
+    assert (missing.status, missing.body["detail"]) == (404, "there is no schema 'demo/missing' in the catalog")

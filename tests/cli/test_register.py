@@ -86,3 +86,15 @@ def test_what_can_not_be_read_is_said_before_anything_is_sent(node: Node, tmp_pa
     missing = node.noetl("register", "missing.yaml", cwd=tmp_path)
     assert (missing.returncode, "'missing.yaml' does not exist" in missing.stderr) == (2, True)
     assert "--path is for one file" in node.noetl("register", ".", "--path", "a", cwd=tmp_path).stderr
+
+
+def test_a_schema_has_a_name_and_versions(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "order.json").write_text('{"type": "object"}')
+    (tmp_path / "list.json").write_text("[]")
+    assert node.noetl("register", "order.json", "--schema", "demo/order", cwd=tmp_path).stdout == "demo/order  version 1  new\n"
+    assert node.noetl("register", "order.json", "--schema", "demo/order", cwd=tmp_path).stdout == "demo/order  version 1  unchanged\n"
+    assert node.noetl("catalog", "list", "schema").stdout.startswith("demo/order  version 1")
+    assert json.loads(node.noetl("catalog", "show", "schema", "demo/order").stdout) == {"type": "object"}
+    wrong = node.noetl("register", "list.json", "--schema", "demo/order", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "list.json is no JSON object" in wrong.stderr

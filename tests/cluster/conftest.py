@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -19,7 +20,6 @@ from noetl.settings import PostgresSettings, StoreSettings
 from noetl.store.logs.postgres import open_postgres
 from noetl.store.store import Store
 from tests.cluster.history import History
-from tests.cluster.proxy import Proxy
 from tests.nats import Nats
 from tests.postgres import Postgres
 from tests.servers import Server
@@ -93,12 +93,16 @@ class Cluster:
 
     async def until(self, id_: int, seen: Callable[[list[Any]], bool]) -> None:
         """Wait until the log of an execution shows something."""
-        async with asyncio_timeout():
-            while True:
-                events = (await History.read(self.store, [id_])).events[id_]
-                if seen(events):
-                    return
-                await sleep()
+        await self._until([id_], seen)
+
+    async def until_any(self, seen: Callable[[list[Any]], bool]) -> None:
+        """Wait until the log of some execution shows it."""
+        await self._until(self.ids, seen)
+
+    async def _until(self, ids: list[int], seen: Callable[[list[Any]], bool]) -> None:
+        async with asyncio.timeout(END_S):
+            while not any(seen(events) for events in (await History.read(self.store, ids)).events.values()):
+                await asyncio.sleep(0.02)
 
     async def check(self) -> History:
         """All that was accepted has completed; nothing was applied twice."""
@@ -128,18 +132,6 @@ class Cluster:
                 node.kill()
 
 
-def asyncio_timeout() -> Any:
-    import asyncio
-
-    return asyncio.timeout(END_S)
-
-
-async def sleep() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     """Without nodes; its servers are the test's own."""
@@ -159,6 +151,3 @@ async def four(cluster: Cluster) -> Cluster:
     for name in ("s1", "s2", "w1", "w2"):
         cluster.start(name)
     return cluster
-
-
-__all__ = ["Proxy"]

@@ -77,9 +77,9 @@ async def test_a_server_that_is_killed_and_started_again_under_its_name_goes_on_
 
 
 async def test_a_worker_that_is_paused_is_given_up_and_drops_what_it_held_when_it_is_back(four: Cluster) -> None:
-    ids = await begun(four)
+    await begun(four)
     four.pause("w1")
-    await four.until(ids[0], lambda events: any(isinstance(event, AttemptLost) for event in events))
+    await four.until_any(lambda events: any(isinstance(event, AttemptLost) for event in events))
     four.resume("w1")
     await all_right(four)
     again = await four.execute("demo/fan")

@@ -30,10 +30,10 @@ def python_without(folder: Path, feature: str) -> str:
 
 def test_help_names_every_target() -> None:
     targets = [line.split()[1] for line in make("help").stdout.splitlines()]
-    assert targets == ["help", "run", "test", "lint", "soak", "bench", "clean"]
+    assert targets == ["help", "run", "cluster", "cluster-demo", "test", "lint", "soak", "bench", "clean"]
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "soak", "bench"])
+@pytest.mark.parametrize("target", ["run", "cluster", "cluster-demo", "test", "lint", "soak", "bench"])
 @pytest.mark.parametrize(
     ("feature", "advice"),
     [

@@ -128,7 +128,7 @@ def test_a_port_that_is_taken_is_named(home: Path, detach: list[str]) -> None:
 def test_a_worker_without_nats_says_what_is_missing(home: Path) -> None:
     refused = noetl(None, "worker", "start", home=home)
     assert refused.returncode == 2
-    assert "nats.url and postgres.dsn are missing" in refused.stderr
+    assert "nats.urls and postgres.dsn are missing" in refused.stderr
 
 
 def test_an_unknown_profile_is_named(home: Path) -> None:

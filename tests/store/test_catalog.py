@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 
+import msgspec
 import pytest
 
 from noetl.store.access import AuditRow, Request, TokenRow
-from noetl.store.catalog import CatalogEntry, PlaybookVersion, content_hash
+from noetl.store.catalog import CatalogEntry, PlaybookVersion, SchemaVersion, content_hash
 from noetl.store.lease import Owner
 from noetl.store.log import RowChange
 from noetl.store.projection import ExecutionQuery
@@ -130,3 +131,22 @@ async def test_executions_are_listed_by_what_is_asked_for(store: Store, query: d
         made = row(id_, shard.id, path=path, labels=labels, requested_at=AT + (id_ - 1) * HOUR)
         await keep(store, append(id_, 1, shard, created=made))
     assert [each.id for each in await store.executions.list_executions(ExecutionQuery(**query))] == ids  # type: ignore[arg-type]
+
+
+async def test_schemas_have_versions_and_the_same_one_makes_none(store: Store) -> None:
+    def wanted(name: str, digest: str) -> SchemaVersion:
+        return SchemaVersion(name=name, version=0, hash=digest, schema={"title": digest}, registered_at=AT, registered_by="me")
+
+    assert [await store.schemas.register(wanted("risk/a", digest)) for digest in ("1", "1", "2")] == [
+        (msgspec.structs.replace(wanted("risk/a", "1"), version=1), True),
+        (msgspec.structs.replace(wanted("risk/a", "1"), version=1), False),
+        (msgspec.structs.replace(wanted("risk/a", "2"), version=2), True),
+    ]
+    await store.schemas.register(wanted("risk/b", "3"))
+    assert [(found.name, found.version) for found in await store.schemas.schemas()] == [("risk/a", 2), ("risk/b", 1)]
+    assert [found.name for found in await store.schemas.schemas(after="risk/a", limit=1)] == ["risk/b"]
+    first = await store.schemas.schema("risk/a", 1)
+    assert first is not None
+    assert first.schema == {"title": "1"}
+    assert await store.schemas.schema("risk/a", 3) is None
+    assert await store.schemas.schema("nobody") is None

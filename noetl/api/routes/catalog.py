@@ -18,6 +18,9 @@ from noetl.engine.client import (
     PlaybookList,
     Registered,
     Registration,
+    SchemaEntry,
+    SchemaList,
+    SchemaRequest,
     ToolEntry,
     ToolList,
     VersionNumber,
@@ -39,6 +42,12 @@ class Which(Struct, frozen=True, kw_only=True):
     versions: bool = False
 
 
+class OneVersion(Struct, frozen=True, kw_only=True):
+    """`version`: the latest unless said."""
+
+    version: VersionNumber | None = None
+
+
 async def register(call: Call) -> Any:
     try:
         registered = await call.client.register(call.body)
@@ -57,6 +66,8 @@ async def list_resources(call: Call) -> Any:
     query: CatalogQuery = call.body
     if query.resource_type == "tool":
         return await asyncio.to_thread(tools)  # drivers are slow to import
+    if query.resource_type == "schema":
+        return await call.client.schemas(limit=query.limit, after=query.after)
     if query.resource_type == "credential":
         return await listed(call)
     return await call.client.playbooks(limit=query.limit, after=query.after)
@@ -67,6 +78,24 @@ async def show_playbook(call: Call) -> Any:
     if call.query.versions:
         return await call.client.versions(path)
     return await call.client.playbook(path, call.query.version)
+
+
+async def put_schema(call: Call) -> Any:
+    try:
+        kept = await call.client.put_schema(call.body)
+    except OutOfDomain as error:
+        await note(call, "catalog.schema", error.path, "denied")
+        raise
+    await note(call, "catalog.schema", f"{kept.name}@{kept.version}", "done")
+    return Answer(kept, status=201 if kept.new else 200)
+
+
+async def list_schemas(call: Call) -> Any:
+    return await call.client.schemas(limit=call.query.limit, after=call.query.after)
+
+
+async def show_schema(call: Call) -> Any:
+    return await call.client.schema(call.path["name"], call.query.version)
 
 
 def tools() -> ToolList:
@@ -113,11 +142,39 @@ ROUTES: Final = (
     ),
     Route(
         method="POST",
+        path="/api/catalog/schema",
+        handler=put_schema,
+        role="editor",
+        summary="Keep a JSON Schema under a name: a new version unless the latest is the same",
+        body=SchemaRequest,
+        answers={201: SchemaEntry, 200: SchemaEntry},
+    ),
+    Route(
+        method="GET",
+        path="/api/catalog/schema",
+        handler=list_schemas,
+        role="viewer",
+        summary="The latest version of each schema",
+        query=Page,
+        answers={200: SchemaList},
+    ),
+    Route(
+        method="GET",
+        path="/api/catalog/schema/{name...}",
+        handler=show_schema,
+        role="viewer",
+        summary="One version of a schema",
+        query=OneVersion,
+        answers={200: SchemaEntry},
+        refusals=(404,),
+    ),
+    Route(
+        method="POST",
         path="/api/catalog/list",
         handler=list_resources,
         role="viewer",
         summary="What is in the catalog, of one kind",
         body=CatalogQuery,
-        answers={200: (PlaybookList, ToolList, CredentialList)},
+        answers={200: (PlaybookList, ToolList, CredentialList, SchemaList)},
     ),
 )

@@ -45,6 +45,7 @@ def read_document(read: Reader, root: Map, *, path: str, tools: frozenset[str] |
         description=read.text(metadata.get("description"), "metadata.description") or "",
         labels=_labels(read, metadata),
         tags=read.texts(metadata.get("tags"), "metadata.tags"),
+        payload_schema=read.text(metadata.get("payload_schema"), "metadata.payload_schema"),
         workload=merged(variables, _values(read, root, "workload")),
         vars=variables,
         spec=_values(read, root, "spec"),

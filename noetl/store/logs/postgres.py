@@ -10,7 +10,7 @@ from typing import Any, Final
 from noetl.settings import PostgresSettings, StoreSettings
 from noetl.store.log import Append, Done, FedAppend, Snapshot, StoredAppend
 from noetl.store.logs.postgres_access import PostgresAudit, PostgresRequests, PostgresTokens
-from noetl.store.logs.postgres_catalog import PostgresCatalog
+from noetl.store.logs.postgres_catalog import PostgresCatalog, PostgresSchemas
 from noetl.store.logs.postgres_credentials import PostgresCredentials
 from noetl.store.logs.postgres_database import Database
 from noetl.store.logs.postgres_executions import PostgresExecutions, PostgresInbox
@@ -75,6 +75,7 @@ async def open_postgres(settings: PostgresSettings, store: StoreSettings, direct
         executions=PostgresExecutions(database),
         inbox=PostgresInbox(database),
         catalog=PostgresCatalog(database),
+        schemas=PostgresSchemas(database),
         requests=PostgresRequests(database),
         tokens=PostgresTokens(database),
         audit=PostgresAudit(database),

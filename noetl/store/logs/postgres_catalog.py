@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from noetl.store.catalog import CatalogEntry, PlaybookVersion
+from noetl.store.catalog import CatalogEntry, PlaybookVersion, SchemaVersion
 from noetl.store.logs.postgres_database import Database
 
 _VERSION: Final = "path, version, hash, net, source, files, labels, registered_at, registered_by"
@@ -69,3 +69,35 @@ def _version_values(version: PlaybookVersion) -> tuple[Any, ...]:
 
 def _version(row: Any) -> PlaybookVersion:
     return PlaybookVersion(**{**row, "files": msgspec.msgpack.decode(row["files"])})
+
+
+_SCHEMA: Final = "name, version, hash, schema, registered_at, registered_by"
+_SCHEMAS: Final = f"select {_SCHEMA} from schemas"  # noqa: S608  constants
+_SCHEMA_PAGE: Final = f"select distinct on (name) {_SCHEMA} from schemas where name > $1 order by name, version desc limit $2"  # noqa: S608  constants
+
+
+class PostgresSchemas:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, wanted: SchemaVersion) -> tuple[SchemaVersion, bool]:
+        async with self._database.transaction() as connection:
+            await connection.execute("select pg_advisory_xact_lock(hashtext($1))", f"noetl schema {wanted.name}")
+            row = await connection.fetchrow(f"{_SCHEMAS} where name = $1 order by version desc limit 1", wanted.name)
+            latest = None if row is None else SchemaVersion(**row)
+            if latest is not None and latest.hash == wanted.hash:
+                return latest, False
+            made = msgspec.structs.replace(wanted, version=1 if latest is None else latest.version + 1)
+            values = (made.name, made.version, made.hash, made.schema, made.registered_at, made.registered_by)
+            await connection.execute(f"insert into schemas ({_SCHEMA}) values ($1, $2, $3, $4, $5, $6)", *values)  # noqa: S608  constants
+            return made, True
+
+    async def schema(self, name: str, version: int | None = None) -> SchemaVersion | None:
+        if version is None:
+            row = await self._database.row(f"{_SCHEMAS} where name = $1 order by version desc limit 1", name)
+        else:
+            row = await self._database.row(f"{_SCHEMAS} where name = $1 and version = $2", name, version)
+        return None if row is None else SchemaVersion(**row)
+
+    async def schemas(self, *, after: str = "", limit: int = 100) -> list[SchemaVersion]:
+        return [SchemaVersion(**row) for row in await self._database.fetch(_SCHEMA_PAGE, after, limit)]

@@ -269,7 +269,19 @@ begin
 end $$;
 """  # noqa: S608  constants
 
-MIGRATIONS: Final = (_TABLES + _APPEND,)
+_SCHEMAS: Final = """
+create table schemas (
+    name          text not null,
+    version       int not null,
+    hash          text not null,
+    schema        jsonb not null,
+    registered_at timestamptz not null,
+    registered_by text not null,
+    primary key (name, version)
+);
+"""
+
+MIGRATIONS: Final = (_TABLES + _APPEND, _SCHEMAS)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 

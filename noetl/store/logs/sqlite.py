@@ -19,7 +19,7 @@ from noetl.store.lease import IsAlive, Owner, Shard
 from noetl.store.log import Append, Done, ExecutionRow, FedAppend, InboxRow, Snapshot, StoredAppend
 from noetl.store.logs.sqlite_access import SqliteAudit, SqliteRequests, SqliteTokens
 from noetl.store.logs.sqlite_append import at_micros, from_micros, insert_rows, to_micros
-from noetl.store.logs.sqlite_catalog import SqliteCatalog
+from noetl.store.logs.sqlite_catalog import SqliteCatalog, SqliteSchemas
 from noetl.store.logs.sqlite_connection import Connection
 from noetl.store.logs.sqlite_credentials import SqliteCredentials
 from noetl.store.logs.sqlite_database import Database
@@ -59,6 +59,7 @@ async def open_sqlite(
         executions=SqliteExecutions(database),
         inbox=SqliteInbox(database),
         catalog=SqliteCatalog(database),
+        schemas=SqliteSchemas(database),
         requests=SqliteRequests(database),
         tokens=SqliteTokens(database),
         audit=SqliteAudit(database),

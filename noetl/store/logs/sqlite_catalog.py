@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from noetl.store.catalog import CatalogEntry, PlaybookVersion
+from noetl.store.catalog import CatalogEntry, PlaybookVersion, SchemaVersion
 from noetl.store.logs.sqlite_append import at_micros, to_micros
 from noetl.store.logs.sqlite_connection import Connection
 from noetl.store.logs.sqlite_database import Database
@@ -87,6 +87,55 @@ def _version(row: tuple[Any, ...]) -> PlaybookVersion:
         source=source,
         files=msgspec.msgpack.decode(files),
         labels=json.loads(labels),
+        registered_at=at_micros(registered_at),
+        registered_by=registered_by,
+    )
+
+
+_SCHEMA: Final = "name, version, hash, schema, registered_at, registered_by"
+_LATEST_SCHEMA: Final = f"select {_SCHEMA} from schemas where name = ? order by version desc limit 1"  # noqa: S608  constants
+_ONE_SCHEMA: Final = f"select {_SCHEMA} from schemas where name = ? and version = ?"  # noqa: S608  constants
+_SCHEMA_PAGE: Final = (
+    f"select {_SCHEMA} from schemas where name > ? and"  # noqa: S608  constants
+    " version = (select max(version) from schemas as other where other.name = schemas.name) order by name limit ?"
+)
+
+
+class SqliteSchemas:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(self, wanted: SchemaVersion) -> tuple[SchemaVersion, bool]:
+        def insert(connection: Connection) -> tuple[SchemaVersion, bool]:
+            row = connection.execute(_LATEST_SCHEMA, (wanted.name,)).fetchone()
+            latest = None if row is None else _schema(row)
+            if latest is not None and latest.hash == wanted.hash:
+                return latest, False
+            made = msgspec.structs.replace(wanted, version=1 if latest is None else latest.version + 1)
+            text, at = msgspec.json.encode(made.schema).decode(), to_micros(made.registered_at)
+            values = (made.name, made.version, made.hash, text, at, made.registered_by)
+            connection.execute(f"insert into schemas ({_SCHEMA}) values (?, ?, ?, ?, ?, ?)", values)  # noqa: S608  constants
+            return made, True
+
+        registered: tuple[SchemaVersion, bool] = await self._database.write(insert)
+        return registered
+
+    async def schema(self, name: str, version: int | None = None) -> SchemaVersion | None:
+        statement, values = (_LATEST_SCHEMA, (name,)) if version is None else (_ONE_SCHEMA, (name, version))
+        row = await self._database.look(lambda connection: connection.execute(statement, values).fetchone())
+        return None if row is None else _schema(row)
+
+    async def schemas(self, *, after: str = "", limit: int = 100) -> list[SchemaVersion]:
+        return await self._database.read(lambda connection: [_schema(row) for row in connection.execute(_SCHEMA_PAGE, (after, limit))])
+
+
+def _schema(row: tuple[Any, ...]) -> SchemaVersion:
+    name, version, digest, schema, registered_at, registered_by = row
+    return SchemaVersion(
+        name=name,
+        version=version,
+        hash=digest,
+        schema=msgspec.json.decode(schema),
         registered_at=at_micros(registered_at),
         registered_by=registered_by,
     )

@@ -195,7 +195,19 @@ create table positions (
 ) without rowid;
 """.replace("generate_series_64", "(with recursive n (value) as (select 1 union all select value + 1 from n where value < 64) select value from n)")
 
-MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER, _CLUSTER)
+_SCHEMAS: Final = """
+create table schemas (
+    name          text    not null,
+    version       integer not null,
+    hash          text    not null,
+    schema        text    not null,
+    registered_at integer not null,
+    registered_by text    not null,
+    primary key (name, version)
+) without rowid;
+"""
+
+MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER, _CLUSTER, _SCHEMAS)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 
