@@ -29,8 +29,10 @@ lint: $(VENV)/dev.stamp ## Check format, style and types
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict
 
-soak: $(VENV)/dev.stamp ## Run the simulations under 10,000 seeds each
-	NOETL_TEST_SEEDS=10000 $(BIN)/python -m pytest --timeout 36000 tests/simulation
+soak: $(VENV)/dev.stamp ## Run the simulations under many seeds, and a cluster for an hour
+	NOETL_TEST_SEEDS=500 $(BIN)/python -m pytest --timeout 36000 tests/simulation/test_cluster.py
+	NOETL_SOAK=1 $(BIN)/python -m pytest tests/soak
+	NOETL_TEST_SEEDS=10000 $(BIN)/python -m pytest --timeout 36000 tests/simulation --ignore tests/simulation/test_cluster.py
 
 bench: $(VENV)/dev.stamp ## Measure: the engine, the command line, memory, the actor runtime
 	$(BIN)/python bench/engine.py

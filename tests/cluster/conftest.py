@@ -78,9 +78,9 @@ class Cluster:
         self.ids.append(int(accepted.execution_id))
         return self.ids[-1]
 
-    async def ended(self, id_: int, name: str = "s2") -> ExecutionReport:
+    async def ended(self, id_: int, name: str = "s2", *, within_s: float = END_S) -> ExecutionReport:
         """Its report, from whoever answers."""
-        until = time.monotonic() + END_S
+        until = time.monotonic() + within_s
         while True:
             try:
                 async with self.client(name) as client:
