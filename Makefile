@@ -34,11 +34,13 @@ soak: $(VENV)/dev.stamp ## Run the simulations under many seeds, and a cluster f
 	NOETL_SOAK=1 $(BIN)/python -m pytest tests/soak
 	NOETL_TEST_SEEDS=10000 $(BIN)/python -m pytest --timeout 36000 tests/simulation --ignore tests/simulation/test_cluster.py
 
-bench: $(VENV)/dev.stamp ## Measure: the engine, the command line, memory, the actor runtime
+bench: $(VENV)/dev.stamp ## Measure: the engine, the command line, memory, the actor runtime, the API, a cluster
 	$(BIN)/python bench/engine.py
 	$(BIN)/python bench/cli.py
 	$(BIN)/python bench/memory.py
 	$(BIN)/python bench/runtime.py
+	$(BIN)/python bench/api.py
+	$(BIN)/python bench/cluster.py
 
 clean: ## Delete what was installed and made; the runs in .noetl stay
 	rm -rf $(VENV) build dist examples/flights/out .mypy_cache .pytest_cache .ruff_cache .hypothesis
