@@ -59,6 +59,15 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """`normal` gives up: the last commits before a power loss. A kill -9 loses nothing under either."""
 
 
+class ArtifactSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the nodes of a cluster keep values that are too large for the log."""
+
+    url: str = "nats:noetl-artifacts"
+    """`nats:BUCKET`, `s3://BUCKET/PREFIX`, `gs://…`, `az://…`; or `directory`: in the store's directory, which all nodes must then share."""
+    local_max_bytes: Count = 10_737_418_240
+    """Of this machine's disk, for copies of what lies in the bucket."""
+
+
 class EngineSettings(Struct, frozen=True, forbid_unknown_fields=True):
     passivate_after_s: Seconds = 30.0
     """An execution that has nothing to do for at least this long leaves memory and is woken by the store."""
@@ -132,6 +141,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     values: ValueLimits = ValueLimits()
     python: PythonSettings = PythonSettings()
     store: StoreSettings = StoreSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
     engine: EngineSettings = EngineSettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from noetl.actors.snapshot import RuntimeView, Wanted
 from noetl.engine.client import NodeInfo, PoolView
@@ -13,6 +12,7 @@ from noetl.engine.service import Service
 from noetl.gateway.tokens import Doorkeeper
 from noetl.settings import ApiSettings
 from noetl.store.access import Audit, Tokens
+from noetl.store.artifact import Artifacts
 from noetl.vault.secrets import Secrets
 from noetl.vault.vaults.sealed import SealedVault
 
@@ -31,6 +31,6 @@ class Deps:
     nodes: Callable[[], tuple[NodeInfo, ...]]
     pools: Callable[[], Awaitable[list[PoolView]]]
     look: Callable[[Wanted], Awaitable[RuntimeView]]
-    artifacts: Path
+    artifacts: Artifacts
     credentials: SealedVault
     doorkeeper: Doorkeeper | None = None

@@ -144,7 +144,7 @@ def prune(age: str, store: str | None) -> None:
     async def work(opened: Store) -> tuple[int, int]:
         from noetl.node.reports import delete_reports
         from noetl.node.runlog import log_file
-        from noetl.store.artifact import needed, sweep
+        from noetl.store.artifacts.disk import needed, sweep
 
         gone = await opened.executions.prune(dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds))
         for execution in gone:

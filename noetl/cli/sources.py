@@ -173,13 +173,14 @@ async def _report(store: Store, found: Folded) -> ExecutionReport:
     from noetl.engine.report import report_of, shown_result
     from noetl.engine.views import report_view
     from noetl.settings import ValueLimits
+    from noetl.store.artifacts.disk import DiskArtifacts
     from noetl.vault.keyring import GivenKeys
     from noetl.vault.secrets import Secrets
 
     async def inline(function: object, *args: object) -> object:
         return function(*args)  # type: ignore[operator]
 
-    cache, secrets, limit = ValueCache(store.artifacts_dir, store.log, inline), Secrets(GivenKeys(b"")), ValueLimits().inline_max_bytes
+    cache, secrets, limit = ValueCache(DiskArtifacts(store.artifacts_dir, inline), store.log), Secrets(GivenKeys(b"")), ValueLimits().inline_max_bytes
     report = await report_of(found.state, cache, secrets, limit)
     result = await shown_result(found.state, cache, secrets, limit)
     return report_view(found, report, result, await store.executions.family(found.row.root_id))

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
-from noetl.blobs import read_blob, write_blob
 from noetl.dsl.lookup import NotLoaded
-from noetl.errors import LogUnavailable
+from noetl.store.artifact import Artifacts
 from noetl.store.log import Log
 from noetl.values import Handle, unpack_leaf
 
 _BOUND_BYTES: Final = 256 * 1024 * 1024
 
-RunBlocking = Callable[..., Awaitable[Any]]
 ExtHook = Callable[[int, memoryview], object]
+Fate = Literal["opened", "brought", "left"]
+"""What becomes of handles of artifacts: the value takes its place; it stays, and the value is brought to this machine; it stays."""
 
 
 class ValueCache:
     """Keeps the values used last, up to a bound of encoded bytes; what is held stays beyond it."""
 
-    def __init__(
-        self, artifacts_dir: Path, log: Log, run_blocking: RunBlocking, ext_hook: ExtHook = unpack_leaf, bound_bytes: int = _BOUND_BYTES
-    ) -> None:
-        self._artifacts_dir = artifacts_dir
+    def __init__(self, artifacts: Artifacts, log: Log, ext_hook: ExtHook = unpack_leaf, bound_bytes: int = _BOUND_BYTES) -> None:
+        self._artifacts = artifacts
         self._log = log
-        self._run_blocking = run_blocking
         self._decode = msgspec.msgpack.Decoder(ext_hook=ext_hook).decode
         self._bound_bytes = bound_bytes
         self._values: OrderedDict[str, tuple[Any, int]] = OrderedDict()
@@ -70,18 +66,23 @@ class ValueCache:
 
     async def store(self, artifacts: Mapping[str, bytes]) -> None:
         """Make encoded values durable. Raises `LogUnavailable` when the disk does not take them."""
-        try:
-            for encoded in artifacts.values():
-                await self._run_blocking(write_blob, self._artifacts_dir, encoded)
-        except OSError as error:
-            raise LogUnavailable(f"{self._artifacts_dir}: an artifact can't be written: {error.strerror or error}") from error
+        for encoded in artifacts.values():
+            await self._artifacts.put(encoded)
+
+    async def share(self, handle: Handle) -> None:
+        """A process of this node has stored the value. Raises as `store`."""
+        await self._artifacts.share(handle.hash)
+
+    async def bring(self, handle: Handle) -> None:
+        """Have the value where processes of this node find it."""
+        await self._artifacts.bring(handle.hash)
 
     async def read(self, content_hash: str) -> bytes:
         """The bytes of an artifact. Raises `NotFound`, `LogCorrupt`."""
-        return bytes(await self._run_blocking(read_blob, self._artifacts_dir, content_hash))
+        return bytes(await self._artifacts.get(content_hash))
 
     async def _artifact(self, content_hash: str) -> Any:
-        return self._decode(await self._run_blocking(read_blob, self._artifacts_dir, content_hash))
+        return self._decode(await self._artifacts.get(content_hash))
 
     async def _loop_list(self, execution_id: int, run: int, length: int) -> list[Any]:
         """An iteration without a result, since it failed, is null."""
@@ -139,21 +140,23 @@ class Hold:
             except NotLoaded as error:
                 await self.fetch(error.handle)
 
-    async def plain(self, value: Any, *, keep_artifacts: bool = False) -> Any:
-        """The value with its handles replaced by what they stand for; those of artifacts stay if `keep_artifacts`."""
+    async def plain(self, value: Any, artifacts: Fate = "opened") -> Any:
+        """The value with its handles replaced by what they stand for; those of artifacts may stay."""
         if not _has_leaf(value):
             return value
-        return await self._plain(value, keep_artifacts)
+        return await self._plain(value, artifacts)
 
-    async def _plain(self, value: Any, keep_artifacts: bool) -> Any:
+    async def _plain(self, value: Any, artifacts: Fate) -> Any:
         if isinstance(value, Handle):
-            if keep_artifacts and value.loop_run is None:
-                return value
-            return await self._plain(_visible(value, await self.fetch(value)), keep_artifacts)
+            if artifacts == "opened" or value.loop_run is not None:
+                return await self._plain(_visible(value, await self.fetch(value)), artifacts)
+            if artifacts == "brought":
+                await self._cache.bring(value)
+            return value
         if isinstance(value, dict):
-            return {key: await self._plain(item, keep_artifacts) for key, item in value.items()}
+            return {key: await self._plain(item, artifacts) for key, item in value.items()}
         if isinstance(value, list):
-            return [await self._plain(item, keep_artifacts) for item in value]
+            return [await self._plain(item, artifacts) for item in value]
         return value
 
 

@@ -17,7 +17,7 @@ from noetl.dsl.playbook import Output
 from noetl.dsl.sandbox import Function
 from noetl.dsl.template import Renderable, compile_text
 from noetl.engine.binding import Bound, CallNames, bound, check_expected, check_returned, to_input
-from noetl.engine.cache import Hold, ValueCache
+from noetl.engine.cache import Fate, Hold, ValueCache
 from noetl.engine.credentials import Access, Credentials
 from noetl.engine.failure import Error, failure, unrendered
 from noetl.engine.fetched import Fetched
@@ -106,12 +106,12 @@ class Caller:
         args, names, fields = given.args, given.names, dict(given.fields)
         check_expected(order, args)
         auth = fields.pop("auth", None)
-        keep = task.kind in _READS_ARTIFACTS
+        fate = _fate(task.kind)
         ctx = ToolContext(
             call=order.call,
             resources=self._resources,
             clock=self.clock,
-            args=await hold.plain(settle(args), keep_artifacts=keep),
+            args=await hold.plain(settle(args), fate),
             names=await self._wanted(order, names, hold),
             iterator=order.iterator,
             credentials=await session.credentials(settle(auth)),
@@ -125,7 +125,7 @@ class Caller:
             scrub=self._secrets.scrub if self._secrets.known else None,
             sensitive=self._secrets.known,
         )
-        wanted, unknown = to_input(tool.Input, await hold.plain(fields, keep_artifacts=keep), task.kind)
+        wanted, unknown = to_input(tool.Input, await hold.plain(fields, fate), task.kind)
         if unknown:
             ctx.log("warning", f"{task.kind} does not know {', '.join(unknown)}: ignored")
         answer = await _run(tool, wanted, ctx, task.label)
@@ -142,7 +142,7 @@ class Caller:
             found = {name: settle(value) for name, value in order.context.items()}
         else:
             found = {name: settle(names[name]) for name in order.wants if name in names and not _is_secret(name, names)}
-        plain: dict[str, Any] = await hold.plain(found, keep_artifacts=order.program.task.kind in _READS_ARTIFACTS)
+        plain: dict[str, Any] = await hold.plain(found, _fate(order.program.task.kind))
         return plain
 
     async def _done(self, order: Order, answer: Any, hold: Hold) -> Outcome:
@@ -157,6 +157,7 @@ class Caller:
         limits = self._settings.values
         if isinstance(value, Handle):
             if output is None:
+                await self._cache.share(value)
                 return value
             value = await hold.fetch(value)
         encoded = encode(value)
@@ -190,6 +191,10 @@ class Caller:
     def _hidden(self, error: Error) -> Refused:
         """Errors are for readers: no secret stays in them."""
         return Refused(self._secrets.hide(error))
+
+
+def _fate(kind: str) -> Fate:
+    return "brought" if kind in _READS_ARTIFACTS else "opened"
 
 
 def _renderer(hold: Hold) -> Callable[[str, Renderable, CallNames], Any]:

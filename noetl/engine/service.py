@@ -277,7 +277,7 @@ class Service:
         with engine.cache.hold() as hold:
             scope = Scope(program, found.state, hold.load, engine.clock.now())
             value = await hold.run(lambda: template.render(scope, hold.load))
-            return Rendered(rendered=engine.secrets.hide(shown(await hold.plain(value, keep_artifacts=True))))
+            return Rendered(rendered=engine.secrets.hide(shown(await hold.plain(value, "left"))))
 
     # -- within --------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from noetl.clock import Clock, SystemClock
 from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
+from noetl.node.artifacts import artifacts_root
 from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
 from noetl.node.profile import Profile, needed, settings_on
@@ -95,7 +96,7 @@ async def running_node(
     needed(profile, settings)
     vault = FileVault(read_credentials(Path(settings.credentials)) if settings.credentials else {})
     with opened_place(home, store) as place:
-        resources = Resources(settings, place.directory / "run", place.directory / "artifacts")
+        resources = Resources(settings, place.directory / "run", artifacts_root(profile, settings, place.directory))
         try:
             await _start_early(resources, kinds)
             keys = await open_keys(settings.vault, None if place.file is None else place.directory, environment)

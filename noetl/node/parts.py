@@ -19,6 +19,7 @@ from noetl.node.profile import Profile
 from noetl.node.runlog import RunLog
 from noetl.probe import Probe
 from noetl.settings import Settings
+from noetl.store.artifact import Artifacts
 from noetl.store.lease import Owner
 from noetl.store.lease import Shard as ShardLease
 from noetl.store.store import Store
@@ -71,6 +72,7 @@ class Parts:
     bus: Transport | None = None
     resources: Resources | None = None
     store: Store | None = None
+    artifacts: Artifacts | None = None
     sealed: SealedVault | None = None
     lease: ShardLease | None = None
     engine: Engine | None = None

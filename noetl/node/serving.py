@@ -108,8 +108,9 @@ def _info(member: Member) -> NodeInfo:
 def _deps(parts: Parts) -> Deps:
     from noetl.api.deps import Deps  # noqa: PLC0415  as above
 
-    serving, engine, store, sealed = parts.serving, parts.engine, parts.store, parts.sealed
+    serving, engine, store, sealed, artifacts = parts.serving, parts.engine, parts.store, parts.sealed, parts.artifacts
     assert serving is not None
+    assert artifacts is not None
     assert engine is not None
     assert store is not None
     assert sealed is not None
@@ -126,7 +127,7 @@ def _deps(parts: Parts) -> Deps:
         nodes=lambda: _nodes(parts),
         pools=lambda: pool_views(parts, runtime),
         look=lambda wanted: Observer(runtime, parts.secrets.scrub).look(wanted),
-        artifacts=store.artifacts_dir,
+        artifacts=artifacts,
         credentials=sealed,
         doorkeeper=Doorkeeper(store.tokens, parts.clock.now) if serving.asks_who else None,
     )

@@ -23,6 +23,7 @@ from noetl.engine.order import Order
 from noetl.engine.places import LocalPlaces, Places
 from noetl.engine.pool import LocalPools
 from noetl.engine.remote import ClusterPlaces, Remote
+from noetl.node.artifacts import artifacts_root, open_artifacts
 from noetl.node.children import SubPlaybooks
 from noetl.node.parts import Parts
 from noetl.settings import VaultSettings
@@ -51,8 +52,10 @@ class Toolbox(AsyncActor[Any]):
     async def init(self, ctx: Context[Any]) -> None:
         parts, store = self._parts, self._parts.store
         assert store is not None
-        resources = parts.resources = parts.resources or Resources(parts.settings, parts.directory / "run", store.artifacts_dir)
-        cache = ValueCache(store.artifacts_dir, store.log, resources.run_blocking, parts.secrets.open_leaf)
+        root = artifacts_root(parts.profile, parts.settings, parts.directory)
+        resources = parts.resources = parts.resources or Resources(parts.settings, parts.directory / "run", root)
+        parts.artifacts = open_artifacts(parts.profile, parts.settings, parts.directory, resources.run_blocking)
+        cache = ValueCache(parts.artifacts, store.log, parts.secrets.open_leaf)
         is_node = parts.serving is not None
         library = Library(store.catalog, tuple(Path(root) for root in parts.settings.playbook_path), catalog_first=is_node)
         parts.sealed = SealedVault(store.credentials, parts.keys, parts.clock)
@@ -81,6 +84,9 @@ class Toolbox(AsyncActor[Any]):
         if self._parts.resources is not None:
             resources, self._parts.resources = self._parts.resources, None
             await resources.close()
+        if self._parts.artifacts is not None:
+            artifacts, self._parts.artifacts = self._parts.artifacts, None
+            await artifacts.close()
 
 
 async def _caller(parts: Parts, store: Store, resources: Resources, cache: ValueCache, library: Library) -> Caller:

@@ -1,69 +1,63 @@
-"""Which artifacts are still needed, and the removal of the others: by mark and age, never at once."""
+"""Values that are too large for the log, by the SHA-256 of their bytes: what one node has stored, all nodes of the store can read.
+
+Whoever reads files (processes for the author's code, tools) finds them in the folder `root` of its own machine, in the layout of `noetl.blobs`.
+"""
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Protocol
 
-_HASH_CHARS: Final = 64
-_HASHES: Final = re.compile(rb"[0-9a-f]{%d,}" % _HASH_CHARS)
-
-
-async def needed(root: Path, bodies: AsyncIterable[bytes]) -> set[str]:
-    """The artifacts that are spoken of in `bodies`, or in other artifacts that are needed.
-
-    Whatever reads like the hash of one counts: handles at any depth, inside what is shown of a sealed value too, and references that a playbook has
-    put into a text of its own.
-    """
-    there = {blob.name: blob for blob in _blobs(root)}
-    found: set[str] = set()
-    async for body in bodies:
-        found |= there.keys() & set(_named_in(body))
-    waiting = list(found)
-    while waiting:
-        inner = (there.keys() & set(_named_in(there[waiting.pop()].read_bytes()))) - found
-        found |= inner
-        waiting += inner
-    return found
+from noetl.errors import LogUnavailable
 
 
-def _named_in(encoded: bytes) -> Iterator[str]:
-    for match in _HASHES.finditer(encoded):
-        text = match.group().decode("ascii")
-        for start in range(len(text) - _HASH_CHARS + 1):
-            yield text[start : start + _HASH_CHARS]
+class BucketUnavailable(LogUnavailable):
+    """The bucket can't be reached now, or does not take it: try again."""
 
 
-def sweep(root: Path, kept: set[str], older_than_s: float) -> int:
-    """Delete artifacts that are not to be kept and that were last written that long ago; how many there were.
+class Artifacts(Protocol):
+    @property
+    def root(self) -> Path: ...
 
-    One that is written again counts as new, so that a writer never loses what it has just found to be there.
-    """
-    limit = time.time() - older_than_s
-    return sum(_remove(blob, limit) for blob in _blobs(root) if blob.name not in kept)
+    async def put(self, data: bytes) -> str:
+        """Its hash. When this returns it is durable, for all nodes.
+
+        Raises:
+            LogUnavailable: the disk of this machine does not take it.
+        """
+        ...
+
+    async def share(self, digest: str) -> None:
+        """A process of this node has written it to `root`: make it durable for all. Raises as `put`, and `NotFound`."""
+        ...
+
+    async def get(self, digest: str) -> memoryview:
+        """Its bytes, checked against the hash.
+
+        Raises:
+            NotFound: nobody has it, or the hash is none.
+            LogCorrupt: what lies there is not what was written.
+        """
+        ...
+
+    async def bring(self, digest: str) -> None:
+        """See that it lies in `root`, and with it all artifacts that it speaks of. One that nobody has is missed by who reads it."""
+        ...
+
+    async def close(self) -> None: ...
 
 
-def _remove(blob: Path, limit: float) -> bool:
-    """An old one: out of the writers' sight first, and back if one of them has found it in the last moment."""
-    doomed = blob.with_name(f".{blob.name}.doomed")
-    try:
-        if blob.stat().st_mtime >= limit:
-            return False
-        blob.rename(doomed)
-        if doomed.stat().st_mtime >= limit:
-            doomed.rename(blob)
-            return False
-        doomed.unlink()
-    except FileNotFoundError:
-        return False  # another sweep was quicker
-    return True
+class Bucket(Protocol):
+    """Where the nodes of several machines keep artifacts. Each method raises `BucketUnavailable` when it can't be reached."""
 
+    async def has(self, digest: str) -> bool: ...
 
-def _blobs(root: Path) -> Iterator[Path]:
-    """What lies in the folders, also what writers that were killed have left there."""
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
-        if folder.is_dir():
-            yield from sorted(folder.iterdir())
+    async def put(self, digest: str, data: bytes) -> None:
+        """Durable when this returns."""
+        ...
+
+    async def get(self, digest: str) -> bytes | None:
+        """None: it is not there."""
+        ...
+
+    async def close(self) -> None: ...

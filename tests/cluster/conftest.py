@@ -49,8 +49,8 @@ class Cluster:
         for name, text in PROFILES.items():
             (folder / "nodes" / f"{name}.yaml").write_text(text)
 
-    def start(self, name: str, *, nats_url: str | None = None, environment: dict[str, str] | None = None) -> Server:
-        """A node called s1, s2, … is a server, one called w1, w2, … a worker."""
+    def start(self, name: str, *, nats_url: str | None = None, environment: dict[str, str] | None = None, home: Path | None = None) -> Server:
+        """A node called s1, s2, … is a server, one called w1, w2, … a worker. `home`: of a machine of its own."""
         variables = {
             "NOETL_POSTGRES_DSN": self.postgres.dsn(),
             "NOETL_NATS_URLS": nats_url or self.nats.url,
@@ -61,7 +61,7 @@ class Cluster:
             **(environment or {}),
         }
         profile = "server" if name.startswith("s") else "worker"
-        node = Server(self.home, "--id", name, "--config-dir", str(self._folder), profile=profile, environment=variables)
+        node = Server(home or self.home, "--id", name, "--config-dir", str(self._folder), profile=profile, environment=variables)
         self.nodes[name] = node
         return node
 
@@ -102,6 +102,12 @@ class Cluster:
     async def _until(self, ids: list[int], seen: Callable[[list[Any]], bool]) -> None:
         async with asyncio.timeout(END_S):
             while not any(seen(events) for events in (await History.read(self.store, ids)).events.values()):
+                await asyncio.sleep(0.02)
+
+    async def eventually(self, seen: Callable[[], bool]) -> None:
+        """Wait until something outside of the store shows."""
+        async with asyncio.timeout(END_S):
+            while not seen():
                 await asyncio.sleep(0.02)
 
     async def check(self) -> History:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from noetl.blobs import blob_path, write_blob
-from noetl.store.artifact import needed, sweep
+from noetl.store.artifacts.disk import needed, sweep
 from noetl.store.catalog import CatalogEntry
 from noetl.store.log import InboxRow, LoopItem, RowChange, Snapshot
 from noetl.store.store import Store

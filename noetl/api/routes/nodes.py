@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import asyncio
 from typing import Annotated, Any, Final
 
 from aiohttp import web
@@ -11,9 +11,12 @@ from msgspec import Meta, Struct
 from noetl.actors.snapshot import RuntimeView, Wanted
 from noetl.api.problem import Refusal
 from noetl.api.route import Call, Route
+from noetl.blobs import blob_path
 from noetl.engine.client import NodeList, PoolList
+from noetl.errors import NotFound
 
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_ARTIFACT_S: Final = 10.0
+"""How long somebody waits for one that lies on no disk of this machine."""
 
 
 class ActorQuery(Struct, frozen=True, kw_only=True):
@@ -41,9 +44,14 @@ async def artifact(call: Call) -> Any:
     digest = call.path["hash"]
     if call.principal.domains is not None:
         raise Refusal(403, "artifacts are of all domains: the token is for some")
-    file = call.deps.artifacts / digest[:2] / digest
-    if not _HASH.fullmatch(digest) or not file.is_file():
-        raise Refusal(404, "there is no such artifact")
+    try:
+        async with asyncio.timeout(_ARTIFACT_S):
+            await call.deps.artifacts.get(digest)
+    except NotFound:
+        raise Refusal(404, "there is no such artifact") from None
+    except TimeoutError:
+        raise Refusal(503, "the store of artifacts can't be reached now", {"Retry-After": f"{_ARTIFACT_S:.0f}"}) from None
+    file = blob_path(call.deps.artifacts.root, digest)
     return web.FileResponse(file, headers={"Content-Type": "application/octet-stream", "ETag": f'"{digest}"', "Cache-Control": "immutable"})
 
 
@@ -74,6 +82,6 @@ ROUTES: Final = (
         summary="The bytes of a large value",
         answers={200: None, 206: None, 304: None},
         media=("application/octet-stream",),
-        refusals=(404, 416),
+        refusals=(404, 416, 503),
     ),
 )
