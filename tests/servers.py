@@ -50,15 +50,16 @@ class Server:
 
     def kill(self) -> None:
         self.process.kill()
-        self._wait()
+        self.wait()
 
     def stop(self) -> int:
         """As SIGTERM does; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self._wait()
+        return self.wait()
 
-    def _wait(self) -> int:
+    def wait(self) -> int:
+        """Until it ends; its exit status."""
         try:
             return self.process.wait(_END_S)
         finally:

@@ -29,6 +29,7 @@ class Deps:
     now: Callable[[], dt.datetime]
     node: Callable[[], NodeInfo]
     nodes: Callable[[], tuple[NodeInfo, ...]]
+    drain: Callable[[str], Awaitable[bool]]
     pools: Callable[[], Awaitable[list[PoolView]]]
     look: Callable[[Wanted], Awaitable[RuntimeView]]
     artifacts: Artifacts

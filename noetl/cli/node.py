@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from noetl.cli.servers import Server, ask, here_or_server_options, is_named
+
 if TYPE_CHECKING:
+    from noetl.engine.client import NodeInfo
     from noetl.node.nodefile import NodeFile
 
 _START_S: Final = 60.0
@@ -34,7 +37,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 @click.group()
 def node() -> None:
-    """Start, list and stop nodes of this machine."""
+    """Start, list and stop nodes of this machine; list and drain those of a cluster."""
 
 
 @node.command("start")
@@ -50,19 +53,21 @@ def start(profile: str, node_id: str | None, port: int | None, config_dir: Path 
 
 @node.command("list")
 @json_option
-def list_(*, as_json: bool) -> None:
-    """List the nodes that run here."""
+@here_or_server_options
+def list_(server: Server, *, as_json: bool) -> None:
+    """List the nodes that run here; with a server, those of its cluster."""
     import msgspec
 
     from noetl.engine.client import NodeList
     from noetl.node.nodefile import nodes_here
 
-    found = nodes_here(_home())
+    remote = is_named(server)
+    found = ask(server, lambda client: client.nodes()) if remote else NodeList(entries=tuple(each.info for each in nodes_here(_home())))
     if as_json:
-        click.echo(msgspec.json.encode(NodeList(entries=tuple(each.info for each in found))))
+        click.echo(msgspec.json.encode(found))
         return
-    for each in found:
-        click.echo(_line(each))
+    for info in found.entries:
+        click.echo(_member_line(info) if remote else _line(info))
 
 
 @node.command()
@@ -77,15 +82,21 @@ def status(node_id: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"node": found.info.node, "state": state, "pid": found.info.pid, "url": found.info.url}))
     else:
-        click.echo(f"{_line(found)}  {state}")
+        click.echo(f"{_line(found.info)}  {state}")
     raise SystemExit(0 if state == "ready" else 1)
 
 
 @node.command()
 @node_argument
-def drain(node_id: str | None) -> None:
-    """Let a node end: nothing new starts, what runs may finish. Returns at once."""
-    os.kill(_found(node_id).info.pid, signal.SIGTERM)
+@here_or_server_options
+def drain(node_id: str | None, server: Server) -> None:
+    """Let a node end: nothing new starts, what runs may finish. Returns at once. With a server: any node of its cluster, on whatever machine."""
+    if not is_named(server):
+        os.kill(_found(node_id).info.pid, signal.SIGTERM)
+        return
+    if node_id is None:
+        raise click.UsageError("say which node of the cluster: noetl node list names them")
+    ask(server, lambda client: client.drain_node(node_id))
 
 
 @node.command()
@@ -238,9 +249,15 @@ def _stop(found: NodeFile, *, force: bool) -> None:
     click.echo(f"node {found.info.node} has ended")
 
 
-def _line(found: NodeFile) -> str:
-    info = found.info
+def _line(info: NodeInfo) -> str:
     return f"{info.node}  {info.profile}  pid {info.pid}  {info.url or '(no API)'}"
+
+
+def _member_line(info: NodeInfo) -> str:
+    state = "draining" if info.draining else "ready" if info.alive else "silent"
+    pools = ", ".join(f"{name}: {slots}" for name, slots in sorted(info.pools.items()))
+    does = [*([f"{info.shards} shards"] if info.shards else []), *([f"slots {pools}"] if pools else [])]
+    return "  ".join((info.node, info.profile, state, info.host, f"v{info.version}", info.url or "(no API)", *does))
 
 
 def _state(found: NodeFile) -> str:

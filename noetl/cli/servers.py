@@ -60,6 +60,12 @@ def _server_options(about: str) -> Callable[[Command], Command]:
 
 server_options = _server_options("The server. Default: NOETL_URL, else http://127.0.0.1:8082.")
 store_or_server_options = _server_options("A server, in place of the local store. Default: NOETL_URL, if that is set.")
+here_or_server_options = _server_options("A server, in place of this machine. Default: NOETL_URL, if that is set.")
+
+
+def is_named(server: Server) -> bool:
+    """Whether a server is named, by options or the environment."""
+    return server.is_asked_for or bool(os.environ.get("NOETL_URL"))
 
 
 def url_of(server: Server) -> str:

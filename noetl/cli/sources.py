@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -10,7 +9,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from noetl.cli.servers import Server, ask
+from noetl.cli.servers import Server, ask, is_named
 from noetl.cli.stores import in_store, or_fail, row_of
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def source_of(store: str | None, server: Server) -> Source:
     """The server when one is named, by options or the environment; the local store when that is named, or nothing is."""
     if store is not None and server.is_asked_for:
         raise click.UsageError("name a store or a server, not both")
-    if server.is_asked_for or (store is None and os.environ.get("NOETL_URL")):
+    if store is None and is_named(server):
         return RemoteSource(server)
     return LocalSource(store)
 

@@ -132,6 +132,9 @@ class SyncClient:
     def nodes(self) -> api.NodeList:
         return self._send(calls.nodes())
 
+    def drain_node(self, node: str) -> api.Draining:
+        return self._send(calls.drain_node(node))
+
     def _send(self, call: Call[T]) -> T:
         connection = self._connection
         request = request_of(call, connection.address, self._token)

@@ -122,6 +122,10 @@ def nodes() -> Call[api.NodeList]:
     return _get("/api/nodes", api.NodeList)
 
 
+def drain_node(node: str) -> Call[api.Draining]:
+    return Call(method="POST", path=f"/api/nodes/{quote(node, safe='')}/drain", returns=api.Draining, repeatable=True)
+
+
 def _get(path: str, returns: Any, query: Mapping[str, Any] | None = None) -> Call[Any]:
     return Call(method="GET", path=path, query=query_of(query or {}), returns=returns, repeatable=True)
 

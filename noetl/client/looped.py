@@ -140,6 +140,9 @@ class AsyncClient:
     async def nodes(self) -> api.NodeList:
         return await self._send(calls.nodes())
 
+    async def drain_node(self, node: str) -> api.Draining:
+        return await self._send(calls.drain_node(node))
+
     async def _send(self, call: Call[T]) -> T:
         connection = self._connection
         request = request_of(call, connection.address, self._token)

@@ -80,11 +80,10 @@ class Vicinity:
     def member(self, incarnation: Incarnation) -> Member | None:
         return next((member for member in self.members if member.incarnation == incarnation), None)
 
-    @property
-    def is_draining(self) -> bool:
-        """Whether somebody has asked this node to take nothing new."""
-        own = None if self.own is None else self.member(self.own)
-        return own is not None and own.draining
+    async def draining(self) -> None:
+        """Wait until somebody has asked this node to take nothing new."""
+        while not (self.own is not None and (own := self.member(self.own)) is not None and own.draining):
+            await self.next_look()
 
 
 class Membership(AsyncActor[Look | Lost]):

@@ -385,6 +385,8 @@ class PoolList(Struct, frozen=True, kw_only=True):
 
 
 class NodeInfo(Struct, frozen=True, kw_only=True):
+    """`pools`: their slots. `shards`: how many of those that all servers share it owns. `alive` False: its lease has run out."""
+
     node: str
     profile: str
     pid: int
@@ -393,10 +395,20 @@ class NodeInfo(Struct, frozen=True, kw_only=True):
     version: str
     url: str | None
     draining: bool = False
+    alive: bool = True
+    pools: dict[str, int] = {}
+    shards: int = 0
+    capabilities: dict[str, Any] = {}
 
 
 class NodeList(Struct, frozen=True, kw_only=True):
     entries: tuple[NodeInfo, ...]
+
+
+class Draining(Struct, frozen=True):
+    """The node was told to end."""
+
+    node: str
 
 
 class Client(Protocol):

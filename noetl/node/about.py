@@ -41,6 +41,8 @@ def node_info(parts: Parts) -> NodeInfo:
         version=__version__,
         url=serving.url or _will_listen_at(parts),
         draining=serving.draining,
+        pools={name: slots_of(pool) for name, pool in parts.profile.pools.items()},
+        capabilities=parts.profile.capabilities,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ OpenStore = Callable[[Callable[[], bool]], Awaitable[Store]]
 
 @dataclass(slots=True)
 class Serving:
-    """`url` is there when it listens. `asks_who`: callers must have a token. `runtime` is set before the tree starts."""
+    """`url` is there when it listens. `asks_who`: callers must have a token. `runtime` is set before the tree starts. `told` is set when somebody has
+    asked this node, over its API, to end."""
 
     host: str
     port: int
@@ -47,6 +49,7 @@ class Serving:
     runtime: Runtime | None = None
     url: str | None = None
     draining: bool = False
+    told: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)

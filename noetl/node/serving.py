@@ -88,10 +88,23 @@ def _pools_of(member: Member, parts: Parts) -> Iterator[PoolView]:
 def _nodes(parts: Parts) -> tuple[NodeInfo, ...]:
     if not parts.profile.is_member:
         return (node_info(parts),)
-    return tuple(_info(member) for member in parts.vicinity.members)
+    owned = Counter(row.owner for row in parts.vicinity.cluster.shards)
+    return tuple(_info(member, owned[member.incarnation]) for member in parts.vicinity.members)
 
 
-def _info(member: Member) -> NodeInfo:
+async def _drain(node: str, parts: Parts) -> bool:
+    """Let a node end, as SIGTERM does. False: there is none of that name."""
+    serving, store = parts.serving, parts.store
+    assert serving is not None
+    assert store is not None
+    if parts.profile.is_member:
+        return await store.members.drain(node)
+    if node == parts.owner.node:
+        serving.told.set()
+    return node == parts.owner.node
+
+
+def _info(member: Member, shards: int) -> NodeInfo:
     row = member.node
     return NodeInfo(
         node=row.id,
@@ -102,6 +115,10 @@ def _info(member: Member) -> NodeInfo:
         version=row.version,
         url=row.url,
         draining=member.draining,
+        alive=member.is_alive,
+        pools={name: pool.slots for name, pool in row.pools.items()},
+        shards=shards,
+        capabilities=row.capabilities,
     )
 
 
@@ -125,6 +142,7 @@ def _deps(parts: Parts) -> Deps:
         now=parts.clock.now,
         node=lambda: node_info(parts),
         nodes=lambda: _nodes(parts),
+        drain=lambda node: _drain(node, parts),
         pools=lambda: pool_views(parts, runtime),
         look=lambda wanted: Observer(runtime, parts.secrets.scrub).look(wanted),
         artifacts=artifacts,

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +49,7 @@ def new_node_id(profile: str) -> str:
 
 
 async def stand(wanted: Standing) -> None:
-    """Run a node until SIGTERM or SIGINT, then drain it; a second signal ends the drain.
+    """Run a node until SIGTERM or SIGINT, or until somebody asks for its end over the API, then drain it; a signal during the drain ends that.
 
     Raises:
         NoetlError: it does not start.
@@ -64,7 +64,7 @@ async def stand(wanted: Standing) -> None:
             wanted.say(f"warning: {warning}")
         with _signals() as stop, announced(wanted.home, node_info(node.parts), node.parts.owner):
             await _welcome(node, wanted, asks_who=asks_who)
-            await stop.wait()
+            await _told(node, stop)
             stop.clear()
             await _drain(node, wanted, stop)
 
@@ -104,6 +104,21 @@ async def _make_admin(store: Store, home: Path, node: Node) -> Path:
     return file
 
 
+async def _told(node: Node, stop: asyncio.Event) -> None:
+    """Until the node is to end: by a signal, over its API, or in a cluster over that of another node."""
+    serving, vicinity = node.parts.serving, node.parts.vicinity
+    assert serving is not None
+    await _first(stop.wait(), serving.told.wait(), vicinity.draining())
+
+
+async def _first(*waits: Coroutine[Any, Any, object]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(wait) for wait in waits]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+
 async def _drain(node: Node, wanted: Standing, stop: asyncio.Event) -> None:
     """Nothing new starts; what runs may end, unless somebody can't wait."""
     serving = node.parts.serving
@@ -112,11 +127,8 @@ async def _drain(node: Node, wanted: Standing, stop: asyncio.Event) -> None:
     drain_s = wanted.profile.drain_s
     wanted.say(f"draining, for {drain_s:g} s at most")
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(drain_s), asyncio.TaskGroup() as tasks:
-            idle = tasks.create_task(_idle(node, wanted.profile))
-            impatient = tasks.create_task(stop.wait())
-            idle.add_done_callback(lambda _: impatient.cancel())
-            impatient.add_done_callback(lambda _: idle.cancel())
+        async with asyncio.timeout(drain_s):
+            await _first(_idle(node, wanted.profile), stop.wait())
     await _say_left(node, wanted)
 
 

@@ -42,7 +42,7 @@ async def token_for(api: Caller, role: Role, **more: Any) -> Caller:
 
 def address(path: str) -> str:
     asked = "?execution_id=1" if path == "/api/events" else ""
-    return path.replace("{id}", "1").replace("{path}", "demo/hello").replace("{name}", "n").replace("{hash}", "0" * 64) + asked
+    return path.replace("{id}", "1").replace("{path}", "demo/hello").replace("{name}", "n").replace("{node}", "n").replace("{hash}", "0" * 64) + asked
 
 
 @pytest.fixture

@@ -23,6 +23,15 @@ async def test_the_node_its_pools_and_its_actors_can_be_seen(api: Caller) -> Non
     await api.post(f"/api/executions/{execution_id}/cancel", {})
 
 
+async def test_the_node_is_told_to_end_by_its_name(api: Caller) -> None:
+    assert api.node.parts.serving is not None
+    assert (await api.post("/api/nodes/another/drain", None)).status == 404
+    assert not api.node.parts.serving.told.is_set()
+    answer = await api.post("/api/nodes/node-1/drain", None)
+    assert (answer.status, answer.body) == (202, {"node": "node-1"})
+    assert api.node.parts.serving.told.is_set()
+
+
 async def test_figures_are_in_the_format_of_prometheus(api: Caller) -> None:
     answer = await api.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")

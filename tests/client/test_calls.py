@@ -114,6 +114,7 @@ CALLS: dict[str, tuple[Ask, Any, str, dict[str, str], Any]] = {
     "credential": (lambda it: it.credential("pg/main"), CREDENTIAL, "GET /api/credentials/pg%2Fmain", {}, None),
     "pools": (lambda it: it.pools(), api.PoolList(entries=()), "GET /api/worker/pools", {}, None),
     "nodes": (lambda it: it.nodes(), api.NodeList(entries=()), "GET /api/nodes", {}, None),
+    "drain_node": (lambda it: it.drain_node("w/1"), api.Draining("w/1"), "POST /api/nodes/w%2F1/drain", {}, None),
 }
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
 from typing import Any
 
 from noetl.events import AttemptLost, AttemptSucceeded, IterationCompleted
@@ -147,6 +151,32 @@ async def test_a_server_that_is_told_to_stop_hands_its_shards_over_while_attempt
     await all_right(four, "s1")
     history = await four.check()
     assert not any(isinstance(event, AttemptLost) for events in history.events.values() for event in events)
+
+
+async def test_a_node_of_any_machine_can_be_told_to_end_over_the_api_of_another(four: Cluster) -> None:
+    await begun(four)
+    listed = noetl(four, "node", "list", "--url", four.nodes["s2"].url)
+    assert [line.split()[:3] for line in listed] == [[name, profile_of(name), "ready"] for name in ("s1", "s2", "w1", "w2")]
+    assert "slots default: 8, python: 4" in listed[2]
+    assert sum(int(re.search(r"(\d+) shards", line)[1]) for line in listed[:2]) == 64  # type: ignore[index]
+    for name in ("w1", "s1"):
+        assert noetl(four, "node", "drain", name, "--url", four.nodes["s2"].url) == []
+        assert await asyncio.to_thread(four.nodes[name].wait) == 0
+    await all_right(four)
+    history = await four.check()
+    assert not any(isinstance(event, AttemptLost) for events in history.events.values() for event in events)
+
+
+def profile_of(name: str) -> str:
+    return "server" if name.startswith("s") else "worker"
+
+
+def noetl(cluster: Cluster, *args: str) -> list[str]:
+    """The lines that a command prints."""
+    environment = {**os.environ, "NOETL_HOME": str(cluster.home)}
+    done = subprocess.run([sys.executable, "-m", "noetl", *args], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 async def test_a_worker_that_is_cut_off_from_the_bus_tells_its_outcomes_through_the_store(cluster: Cluster) -> None:

@@ -42,7 +42,11 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_a_node_says_where_it_listens_can_be_listed_and_is_gone_after_a_stop(home: Path) -> None:
-    with server(home, "--id", "one") as one, server(home, "--id", "two") as two:
+    with server(home, "--id", "one") as one, server(home, "--id", "two") as two, server(home, "--id", "three") as three:
+        assert noetl(one, "node", "drain", "three", "--url", three.url).returncode == 0
+        assert three.wait() == 0
+        unnamed = noetl(one, "node", "drain", "--url", one.url)
+        assert (unnamed.returncode, "say which node" in unnamed.stderr) == (2, True)
         assert one.said == ["callers need no token: it listens on loopback only", f"node one listens at {one.url}"]
         listed = noetl(one, "node", "list").stdout.splitlines()
         assert [line.split()[0] for line in listed] == ["one", "two"]

@@ -10,9 +10,10 @@ from msgspec import Meta, Struct
 
 from noetl.actors.snapshot import RuntimeView, Wanted
 from noetl.api.problem import Refusal
-from noetl.api.route import Call, Route
+from noetl.api.route import Answer, Call, Route
+from noetl.api.routes.audit import note
 from noetl.blobs import blob_path
-from noetl.engine.client import NodeList, PoolList
+from noetl.engine.client import Draining, NodeList, PoolList
 from noetl.errors import NotFound
 
 _ARTIFACT_S: Final = 10.0
@@ -31,6 +32,15 @@ async def pools(call: Call) -> Any:
 
 async def nodes(call: Call) -> Any:
     return NodeList(entries=call.deps.nodes())
+
+
+async def drain(call: Call) -> Any:
+    """It ends as on SIGTERM: nothing new starts there, what runs may finish, and in a cluster others take over what it had."""
+    node = call.path["node"]
+    if not await call.deps.drain(node):
+        raise Refusal(404, f"there is no node '{node}'")
+    await note(call, "node.drain", node, "done")
+    return Answer(Draining(node), status=202)
 
 
 async def actors(call: Call) -> Any:
@@ -65,6 +75,15 @@ ROUTES: Final = (
         answers={200: PoolList},
     ),
     Route(method="GET", path="/api/nodes", handler=nodes, role="viewer", summary="The nodes", answers={200: NodeList}),
+    Route(
+        method="POST",
+        path="/api/nodes/{node}/drain",
+        handler=drain,
+        role="admin",
+        summary="Let a node end: nothing new starts there, what runs may finish",
+        answers={202: Draining},
+        refusals=(404,),
+    ),
     Route(
         method="GET",
         path="/api/actors",

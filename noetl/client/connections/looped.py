@@ -52,7 +52,7 @@ class AiohttpConnection:
     @contextlib.asynccontextmanager
     async def _asked(self, request: Request, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Content-Type",))
         root = self.address.url.removesuffix(self.address.prefix) if self.address.prefix else self.address.url
         url = URL(root + request.target, encoded=True)
         try:
