@@ -212,11 +212,12 @@ class AttemptEvent(FrameEvent, frozen=True, kw_only=True):
 
 class AttemptSucceeded(AttemptEvent, frozen=True, kw_only=True):
     """`helper` is what the kind adds to the envelope: {"http": {...}}, {"pg": {...}}. `node` ran it, where that was not the one that owns the
-    execution."""
+    execution. `directory` is the id of the one in which it has left what the execution's later calls of its kind need."""
 
     result: Value = None
     helper: dict[str, Value] = {}
     node: str = ""
+    directory: str = ""
 
 
 class AttemptFailed(AttemptEvent, frozen=True, kw_only=True):
@@ -224,6 +225,7 @@ class AttemptFailed(AttemptEvent, frozen=True, kw_only=True):
     result: Value = None
     helper: dict[str, Value] = {}
     node: str = ""
+    directory: str = ""
 
 
 class AttemptCancelled(AttemptEvent, frozen=True, kw_only=True):

@@ -131,6 +131,8 @@ class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     lease_s: Seconds = 2.0
     """A node that could not renew its lease for so long is taken for dead."""
+    return_s: Seconds = 20.0
+    """How long a node is waited for that is gone, and has what a step needs: its execution's DuckDB database."""
     events: bool = True
     """Whether committed events are put on the bus, for live views and other systems."""
 

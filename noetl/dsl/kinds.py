@@ -18,7 +18,8 @@ class Kind(Struct, frozen=True):
     `choices` are the values of a field; those of `mode` are checked, others may be extended by a tool. `code` are fields in another language, in
     which braces need not be templates. `own_name`: `name` is a field of the tool rather than the task's label. `args_count`: a needed field may
     come as an argument. `free` is a (field, value) under which nothing is needed. `ignored` are fields that are dropped, with the reason to warn
-    the author with, if any.
+    the author with, if any. `own_database` is the field that names a database; without it the calls of an execution share one, on the node
+    that runs them.
     """
 
     about: str
@@ -32,8 +33,11 @@ class Kind(Struct, frozen=True):
     args_count: bool = False
     free: tuple[str, str] | None = None
     ignored: Mapping[str, str] = {}
+    own_database: str | None = None
 
 
+OWN_DATABASE: Final = ":memory:"
+"""The name of the database that the calls of an execution share; also that of who names none."""
 _AUTH: Final = "Name of a credential, one {source, type, key} entry, or a mapping alias -> entry"
 _SCRIPT: Final = "Where the source is: {uri, source: {type: file|http|gcs|s3|inline, ...}}"
 _CREDENTIAL: Final = {"credential": "auth", "credentials": "auth"}
@@ -102,6 +106,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         one_of=(("command", "query"),),
         same={"commands": "command", "statement": "command", **_CREDENTIAL},
         choices=_SQL_CHOICES,
+        own_database="database",
     ),
     "snowflake": Kind(
         about="Run SQL on Snowflake, or write rows to a table",

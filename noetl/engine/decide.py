@@ -34,7 +34,6 @@ from noetl.events import (
     ExecutionResumed,
     ExecutionStarted,
     GraceEnded,
-    Value,
 )
 
 LOSS_BUDGET: Final = 3
@@ -183,13 +182,13 @@ def _current(turn: Turn, message: messages.CallMessage) -> tuple[Run, Frame] | N
 def _succeeded(turn: Turn, message: messages.Succeeded) -> None:
     current = _current(turn, message)
     if current is not None:
-        _take_success(turn, *current, message.started_at, message.duration_s, message.result, message.helper, message.node)
+        _take_success(turn, *current, message)
 
 
 def _failed(turn: Turn, message: messages.Failed) -> None:
     current = _current(turn, message)
     if current is not None:
-        _take_failure(turn, *current, message.started_at, message.duration_s, message.error, message.result, message.helper, message.node)
+        _take_failure(turn, *current, message)
 
 
 def _stopped(turn: Turn, message: messages.Stopped) -> None:
@@ -198,9 +197,7 @@ def _stopped(turn: Turn, message: messages.Stopped) -> None:
         _take_stop(turn, *current, confirmed=message.confirmed)
 
 
-def _take_success(
-    turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, duration_s: float, result: Value, helper: dict[str, Value], node: str = ""
-) -> None:
+def _take_success(turn: Turn, run: Run, frame: Frame, given: messages.Succeeded) -> None:
     turn.emit(
         AttemptSucceeded(
             step=run.step,
@@ -208,27 +205,18 @@ def _take_success(
             index=frame.index,
             task=frame.current_task,
             attempt=frame.attempt,
-            started_at=started_at,
-            duration_s=duration_s,
-            result=result,
-            helper=helper,
-            node=node,
+            started_at=given.started_at,
+            duration_s=given.duration_s,
+            result=given.result,
+            helper=given.helper,
+            node=given.node,
+            directory=given.directory,
         )
     )
     turn.do("settle", run.id, frame.index)
 
 
-def _take_failure(
-    turn: Turn,
-    run: Run,
-    frame: Frame,
-    started_at: dt.datetime,
-    duration_s: float,
-    error: Error,
-    result: Value = None,
-    helper: dict[str, Value] | None = None,
-    node: str = "",
-) -> None:
+def _take_failure(turn: Turn, run: Run, frame: Frame, given: messages.Failed) -> None:
     turn.emit(
         AttemptFailed(
             step=run.step,
@@ -236,15 +224,25 @@ def _take_failure(
             index=frame.index,
             task=frame.current_task,
             attempt=frame.attempt,
-            started_at=started_at,
-            duration_s=duration_s,
-            error=located(error, run.step, frame),
-            result=result,
-            helper=helper or {},
-            node=node,
+            started_at=given.started_at,
+            duration_s=given.duration_s,
+            error=located(given.error, run.step, frame),
+            result=given.result,
+            helper=given.helper,
+            node=given.node,
+            directory=given.directory,
         )
     )
     turn.do("settle", run.id, frame.index)
+
+
+def _fail(turn: Turn, run: Run, frame: Frame, started_at: dt.datetime, error: Error) -> None:
+    """An attempt that nobody has reported on."""
+    _take_failure(turn, run, frame, messages.Failed(**_identity(run, frame), started_at=started_at, duration_s=0.0, error=error))
+
+
+def _identity(run: Run, frame: Frame) -> dict[str, Any]:
+    return {"run": run.id, "index": frame.index, "task": frame.current_task, "attempt": frame.attempt, "call": frame.call}
 
 
 def _take_stop(turn: Turn, run: Run, frame: Frame, *, confirmed: bool) -> None:
@@ -276,7 +274,7 @@ def _lose(turn: Turn, run: Run, frame: Frame, reason: str, *, counted: bool) -> 
         return
     turn.touched.pop((run.id, frame.index), None)
     why = "it may not run again" if not retried else f"it was lost {frame.losses} times"
-    _take_failure(turn, run, frame, turn.now, 0.0, failure("worker_lost", f"{reason}; {why}"))
+    _fail(turn, run, frame, turn.now, failure("worker_lost", f"{reason}; {why}"))
 
 
 def _child_requested(turn: Turn, message: messages.ChildRequested) -> None:
@@ -312,11 +310,12 @@ def _child_ended(turn: Turn, message: messages.ChildEnded) -> None:
         started_at = frame.outcome.started_at
     match message.status:
         case "completed":
-            _take_success(turn, run, frame, started_at, 0.0, message.result, {})
+            given = messages.Succeeded(**_identity(run, frame), started_at=started_at, duration_s=0.0, result=message.result)
+            _take_success(turn, run, frame, given)
         case "cancelled" if turn.ending:
             _take_stop(turn, run, frame, confirmed=True)
         case _:
-            _take_failure(turn, run, frame, started_at, 0.0, _child_error(message))
+            _fail(turn, run, frame, started_at, _child_error(message))
 
 
 def _call_of(turn: Turn, message: messages.ChildEnded) -> tuple[Run, Frame] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from noetl.engine.state import Frame, LoopState, Outcome, Run, State, StepState, WaitingToken
+from noetl.engine.state import Frame, Kept, LoopState, Outcome, Run, State, StepState, WaitingToken
 from noetl.events import (
     AnyEvent,
     AttemptCancelled,
@@ -43,7 +43,7 @@ from noetl.events import (
 )
 from noetl.values import Handle, encode
 
-FORMAT: Final = "2"
+FORMAT: Final = "3"
 """Names this code in snapshots. Raise it whenever an event comes to mean something else, or the state gets another shape."""
 
 
@@ -347,6 +347,7 @@ def _task_scheduled(state: State, event: TaskScheduled) -> None:
 
 def _attempt_succeeded(state: State, event: AttemptSucceeded) -> None:
     frame = _frame(state, event)
+    _keep(state, event)
     frame.phase = "settling"
     frame.executed += 1
     frame.child = None
@@ -361,8 +362,14 @@ def _attempt_succeeded(state: State, event: AttemptSucceeded) -> None:
         frame.good = event.result
 
 
+def _keep(state: State, event: AttemptSucceeded | AttemptFailed) -> None:
+    if event.directory:
+        state.kept = Kept(event.node, event.directory)
+
+
 def _attempt_failed(state: State, event: AttemptFailed) -> None:
     frame = _frame(state, event)
+    _keep(state, event)
     frame.phase = "settling"
     frame.executed += 1
     frame.child = None

@@ -111,9 +111,10 @@ class Flights:
 
 @dataclass(frozen=True, slots=True)
 class Airport:
-    """What all flights of a node share."""
+    """What all flights of a node share. `directory` is the id of the one in which its tools keep what lasts."""
 
     node: str
+    directory: str
     bus: Transport
     store: Store
     library: Library
@@ -241,7 +242,8 @@ class Flight(Actor[FlightInbox]):
     def _take(self, outcome: OutcomeMessage, ctx: Context[FlightInbox]) -> None:
         if self._outcome is None:
             if isinstance(outcome, (Succeeded, Failed)):
-                outcome = msgspec.structs.replace(outcome, node=self._airport.node)
+                shares = self._order is not None and self._order.shares
+                outcome = msgspec.structs.replace(outcome, node=self._airport.node, directory=self._airport.directory if shares else "")
             self._outcome = outcome
             self._landed()
             self._answer_stoppers()

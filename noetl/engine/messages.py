@@ -41,13 +41,14 @@ class CallMessage(ExecutionMessage, frozen=True, kw_only=True):
 
 
 class Succeeded(CallMessage, frozen=True, kw_only=True):
-    """`node`: another node ran it."""
+    """`node`: another node ran it. `directory`: of that node, in which it has left what later calls need."""
 
     started_at: dt.datetime
     duration_s: float
     result: Value = None
     helper: dict[str, Value] = {}
     node: str = ""
+    directory: str = ""
 
 
 class Failed(CallMessage, frozen=True, kw_only=True):
@@ -57,6 +58,7 @@ class Failed(CallMessage, frozen=True, kw_only=True):
     result: Value = None
     helper: dict[str, Value] = {}
     node: str = ""
+    directory: str = ""
 
 
 class Stopped(CallMessage, frozen=True, kw_only=True):

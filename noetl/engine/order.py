@@ -11,7 +11,7 @@ from noetl.dsl.lookup import MISSING, Load
 from noetl.dsl.playbook import Keychain, Output, Sink
 from noetl.engine.program import ExtraNames, Program, StepProgram, TaskProgram
 from noetl.engine.scope import Scope
-from noetl.engine.state import Frame, Run, State
+from noetl.engine.state import Frame, Kept, Run, State
 from noetl.events import Boundary, Value
 from noetl.ids import ExecutionId, call_id
 from noetl.tools.tool import Call
@@ -56,6 +56,10 @@ class Order(Struct, frozen=True):
     """What the node must have that runs it."""
     fair_key: str = ""
     """Calls of one key take turns with those of others."""
+    shares: bool = False
+    """It shares a database with other calls of the execution, on the node that has it."""
+    kept: Kept | None = None
+    """Where that lies; None: nowhere yet."""
     is_sink: bool = False
     context: dict[str, Any] = {}
     keychain: tuple[Keychain, ...] = ()
@@ -93,6 +97,7 @@ def build(program: Program, state: State, run: Run, frame: Frame, load: Load, no
         overrides=frame.overrides.get(frame.current_task, {}),
         requires=step.requires.render(scope, load) if step.step.requires else {},
         fair_key=_fair_key(program, state, scope, load),
+        kept=state.kept if task.shares else None,
         env=state.env,
         net=state.net,
         path=state.path,
@@ -119,6 +124,7 @@ def written(program: Program, step: StepProgram, task: TaskProgram) -> dict[str,
         "priority": program.playbook.priority if step.step.priority is None else step.step.priority,
         "max_depth": program.playbook.limits.max_depth,
         "keychain": program.playbook.keychain,
+        "shares": task.shares,
     }
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from noetl.dsl.kinds import KINDS, OWN_DATABASE
 from noetl.dsl.net import START, Net, reach_sets
 from noetl.dsl.playbook import Action, Admission, Arc, Emit, Raw, Rule, Sink, Step, Target, Task, Write
 from noetl.dsl.template import Renderable, compile_code, compile_guard, compile_raw, compile_text, guard_names, guard_paths, names
@@ -88,6 +89,12 @@ class TaskProgram:
         if self._wants is _UNASKED:
             self._wants = extra_names(self.task.kind, self.task.fields)
         return self._wants  # type: ignore[return-value]  # asked by now
+
+    @functools.cached_property
+    def shares(self) -> bool:
+        """Whether its calls use the database that those of an execution share."""
+        kind = KINDS.get(self.task.kind)
+        return kind is not None and kind.own_database is not None and self.task.fields.get(kind.own_database, OWN_DATABASE) == OWN_DATABASE
 
     def declares(self, name: str, given: Mapping[str, Any]) -> bool:
         """Whether an input is declared only: a null that the author wrote hides nothing that is given."""

@@ -5,6 +5,7 @@ Its outcome does not come here but to the execution, so that it finds it also wh
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -13,16 +14,18 @@ from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context
 from noetl.actors.ref import Ref
-from noetl.cluster.capacity import capable, pool_for, workers
+from noetl.cluster.capacity import pool_for, workers
 from noetl.cluster.membership import Vicinity
+from noetl.dsl.kinds import OWN_DATABASE
 from noetl.engine.cache import ValueCache
 from noetl.engine.claims import Claims
+from noetl.engine.destination import Destination, destination
 from noetl.engine.exchange import AttemptKey, ClaimAnswer, Command, Parcel, StopCall, decode_parcel, encode, fits, packed, unpacked
-from noetl.engine.messages import OutcomeMessage, Stopped
+from noetl.engine.messages import Failed, OutcomeMessage, Stopped
 from noetl.engine.order import Order
 from noetl.engine.places import LocalPlaces, Placed
 from noetl.engine.wire import decode_outcome, encode_order
-from noetl.mailbox.address import commands, node_address
+from noetl.mailbox.address import node_address
 from noetl.mailbox.transport import Transport
 from noetl.store.lease import Shard
 from noetl.store.members import Incarnation
@@ -40,13 +43,14 @@ _STOP_S: Final = 9.0
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """What all remote attempts of a node share."""
+    """What all remote attempts of a node share. `return_s`: how long a node that has what a call needs may be away."""
 
     bus: Transport
     claims: Claims
     vicinity: Vicinity
     cache: ValueCache
     secrets: Secrets
+    return_s: float
 
 
 class Send(Struct, frozen=True):
@@ -57,6 +61,12 @@ class Sent(Struct, frozen=True):
     """The stream has it, or the error."""
 
     error: Any
+
+
+class Watch(Struct, frozen=True):
+    """To oneself: see whether the node is still there to which the sending of that number went."""
+
+    number: int
 
 
 class Asked(Struct, frozen=True):
@@ -95,11 +105,11 @@ class Withdraw(Struct, frozen=True):
     pool: str
 
 
-RemoteInbox = Send | Sent | Asked | Stop | StopAnswered
+RemoteInbox = Send | Sent | Watch | Asked | Stop | StopAnswered
 
 
 class RemoteAttempt(Actor[RemoteInbox]):
-    __slots__ = ("_holder", "_key", "_order", "_pool", "_remote", "_sent", "_shard", "_tell")
+    __slots__ = ("_holder", "_key", "_missed", "_order", "_pool", "_remote", "_sent", "_shard", "_tell", "_to")
     capacity: ClassVar[int] = 1_000
 
     def __init__(self, order: Order, shard: Shard, remote: Remote, tell: Callable[[OutcomeMessage], None]) -> None:
@@ -108,7 +118,11 @@ class RemoteAttempt(Actor[RemoteInbox]):
         self._remote = remote
         self._tell = tell
         self._sent = 0
+        self._missed = 0
+        """How often in a row nobody was there to run it."""
+        self._to: Destination | None = None
         self._pool = ""
+        """Of the last sending."""
         self._key = key_of(order)
         self._holder: Incarnation | None = remote.claims.holder(self._key)
         """Who runs it: claimed when another incarnation of this actor was here, or under another owner of the shard."""
@@ -123,6 +137,10 @@ class RemoteAttempt(Actor[RemoteInbox]):
                 self._send(ctx)
             case Sent(error):
                 ctx.send_after(RESEND_S if error is None else _RETRY_S, Send())
+                if error is None and self._to is not None and self._to.node is not None:
+                    ctx.send_after(_RETRY_S, Watch(self._sent))
+            case Watch(number):
+                self._watch(number, ctx)
             case Asked(by, answer):
                 self._answer(by, answer, ctx)
             case Stop():
@@ -137,15 +155,17 @@ class RemoteAttempt(Actor[RemoteInbox]):
         """To the pool; to one node where not every node of the pool will do. While nobody can run it, it waits."""
         if self._holder is not None:
             return
-        subject = self._subject()
-        if subject is None:
-            ctx.send_after(_RETRY_S, Send())
+        to = self._to = destination(self._order, self._remote.vicinity.members, self._sent)
+        if to is None:
+            self._miss(ctx)
             return
+        self._pool = to.pool
+        self._missed = 0
         self._sent += 1
         body = encode(Command(self._shard.id, self._key, self._order.call.step))
         order, dispatcher = self._order, ctx.registry.find(DISPATCHER)
         if dispatcher is not None:
-            want = Want(ctx.self_ref, self._pool, order.priority, order.fair_key, subject, body, self._sending_id())
+            want = Want(ctx.self_ref, to.pool, order.priority, order.fair_key, to.subject(order.priority), body, self._sending_id())
             dispatcher.report(want)
 
     def _sending_id(self) -> str:
@@ -154,23 +174,33 @@ class RemoteAttempt(Actor[RemoteInbox]):
         parts = (key.execution_id, key.run, key.index, key.attempt, key.call, key.task, self._shard.epoch, self._sent)
         return ".".join(map(str, parts))
 
-    def _subject(self) -> str | None:
-        order = self._order
-        able = capable(self._remote.vicinity.members, order.requires)
-        pool = pool_for(able, order.program.task.kind, order.pool)
-        if pool is None:
-            return None
-        self._pool = pool
-        if not order.requires:
-            return commands(pool, order.priority)
-        with_pool = [member for member in able if pool in member.node.pools]
-        return commands(f"{pool}@{with_pool[self._sent % len(with_pool)].node.id}", order.priority)
+    def _watch(self, number: int, ctx: Context[RemoteInbox]) -> None:
+        """A command that only one node can take is sent to another when that one has gone."""
+        if self._holder is not None or number != self._sent or self._to is None:
+            return
+        if any(member.node.id == self._to.node for member in workers(self._remote.vicinity.members)):
+            ctx.send_after(_RETRY_S, Watch(number))
+        else:
+            self._send(ctx)
+
+    def _is_for(self, node: Incarnation) -> bool:
+        """A command that was sent to another node before may come back from there."""
+        return not self._order.shares or (self._to is not None and self._to.node == node.node)
+
+    def _miss(self, ctx: Context[RemoteInbox]) -> None:
+        """Nobody can run it now. What lies on a node that does not come back can't be had."""
+        self._missed += 1
+        if self._order.kept is None or self._missed * _RETRY_S < self._remote.return_s:
+            ctx.send_after(_RETRY_S, Send())
+            return
+        self._tell(_database_lost(self._order, ctx.now()))
+        ctx.stop()
 
     # -- claims --------------------------------------------------------------------------------------------------------
 
     def _answer(self, by: Incarnation, answer: Callable[[bytes], None], ctx: Context[RemoteInbox]) -> None:
         remote = self._remote
-        if not remote.claims.claim(self._key, self._shard.id, by, self._pool):
+        if not self._is_for(by) or not remote.claims.claim(self._key, self._shard.id, by, self._pool):
             answer(encode(ClaimAnswer()))
             return
         self._holder = by
@@ -215,6 +245,17 @@ async def _answer_large(body: bytes, cache: ValueCache, answer: Callable[[bytes]
     answer(encode(ClaimAnswer(await packed(body, cache))))
 
 
+def _database_lost(order: Order, now: dt.datetime) -> Failed:
+    key, kept = key_of(order), order.kept
+    assert kept is not None
+    about = {
+        "kind": "not_found",
+        "message": f"the database {OWN_DATABASE} of this execution lies on node {kept.node}, which is gone",
+        "retryable": False,
+    }
+    return Failed(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, started_at=now, duration_s=0.0, error=about)
+
+
 def key_of(order: Order) -> AttemptKey:
     task, attempt, call = order.key
     return AttemptKey(order.call.execution_id, order.call.run, order.call.index, task, attempt, call)
@@ -239,6 +280,6 @@ class ClusterPlaces:
             return False
         own = remote.vicinity.own
         others = [member for member in workers(remote.vicinity.members) if member.incarnation != own]
-        if order.requires:
+        if order.requires or order.shares:
             return False
         return self._here.has_room(kind, order.pool) or pool_for(others, kind, order.pool) is None

@@ -126,6 +126,13 @@ class StepState(Struct, omit_defaults=True):
     ended_at: dt.datetime | None = None
 
 
+class Kept(Struct, frozen=True, array_like=True):
+    """Where the database lies that calls of an execution share: on which node, and in which directory, which others may share."""
+
+    node: str
+    directory: str
+
+
 class State(Struct, omit_defaults=True):
     """Everything. `places` maps target -> source -> tokens, oldest first."""
 
@@ -167,3 +174,4 @@ class State(Struct, omit_defaults=True):
     result: Value = None
     error: dict[str, Any] | None = None
     resumes: int = 0
+    kept: Kept | None = None

@@ -8,6 +8,7 @@ from noetl import __version__
 from noetl.engine.client import NodeInfo
 from noetl.engine.evolve import FORMAT
 from noetl.node.parts import Parts
+from noetl.node.place import directory_id
 from noetl.node.profile import slots_of
 from noetl.store.members import NodeRow, PoolRow
 
@@ -24,7 +25,8 @@ def node_row(parts: Parts) -> NodeRow:
         format=int(FORMAT),
         started_at=info.started_at,
         url=info.url,
-        pools={name: PoolRow(slots_of(pool), pool.tools) for name, pool in profile.pools.items()},
+        directory=directory_id(parts.directory),
+        pools={name: PoolRow(slots_of(pool), pool.tools, rank) for rank, (name, pool) in enumerate(profile.pools.items())},
         capabilities=profile.capabilities,
     )
 

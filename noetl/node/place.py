@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 DATABASE: Final = "noetl.db"
+_ID: Final = "directory.id"
 MEMORY: Final = "memory"
 """The store that is gone with the process."""
 
@@ -20,6 +23,17 @@ class Place(Struct, frozen=True):
 
     directory: Path
     file: Path | None
+
+
+def directory_id(directory: Path) -> str:
+    """What tells a directory from all others, wherever it is seen from: it is written into it when it is first asked for."""
+    file = directory / _ID
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), tempfile.NamedTemporaryFile("w", dir=directory, prefix=f".{_ID}.") as fresh:
+        fresh.write(secrets.token_hex(8))
+        fresh.flush()
+        os.link(fresh.name, file)  # whole, or not at all; of several who make one, one does
+    return file.read_text()
 
 
 def home_dir(environment: Mapping[str, str]) -> Path:

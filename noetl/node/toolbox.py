@@ -26,6 +26,7 @@ from noetl.engine.remote import ClusterPlaces, Remote
 from noetl.node.artifacts import artifacts_root, open_artifacts
 from noetl.node.children import SubPlaybooks
 from noetl.node.parts import Parts
+from noetl.node.place import directory_id
 from noetl.settings import VaultSettings
 from noetl.store.store import Store
 from noetl.tools.tool import Resources
@@ -64,7 +65,17 @@ class Toolbox(AsyncActor[Any]):
         if parts.bus is not None:
             children = SubPlaybooks(library, parts.ids)
             parts.airport = Airport(
-                parts.owner.node, parts.bus, store, library, cache, parts.secrets, caller, children, parts.vicinity, parts.flights
+                node=parts.owner.node,
+                directory=directory_id(parts.directory),
+                bus=parts.bus,
+                store=store,
+                library=library,
+                cache=cache,
+                secrets=parts.secrets,
+                caller=caller,
+                children=children,
+                vicinity=parts.vicinity,
+                flights=parts.flights,
             )
         parts.engine = Engine(
             node=parts.owner.node,
@@ -121,4 +132,4 @@ def _places(parts: Parts, registry: Registry, caller: Caller, claims: Claims, ca
     here = LocalPlaces(LocalPools(registry, serves, parts.gauges), caller, SubPlaybooks(library, parts.ids))
     if parts.bus is None:
         return here
-    return ClusterPlaces(here, Remote(parts.bus, claims, parts.vicinity, cache, parts.secrets))
+    return ClusterPlaces(here, Remote(parts.bus, claims, parts.vicinity, cache, parts.secrets, parts.settings.cluster.return_s))

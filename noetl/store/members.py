@@ -41,14 +41,16 @@ class Incarnation(Struct, frozen=True):
 
 
 class PoolRow(Struct, frozen=True):
-    """What a node runs at a time, and of which kinds; `*` for all."""
+    """What a node runs at a time, and of which kinds; `*` for all. `rank` is its place among the pools of the node's profile."""
 
     slots: int
     tools: tuple[str, ...]
+    rank: int = 0
 
 
 class NodeRow(Struct, frozen=True, kw_only=True):
-    """What a node says of itself when it joins. `format` is the newest format of events that it reads."""
+    """What a node says of itself when it joins. `format` is the newest format of events that it reads. `directory` is the id of the one in which its
+    tools keep what lasts; nodes that share it have the same."""
 
     id: str
     profile: str
@@ -59,6 +61,7 @@ class NodeRow(Struct, frozen=True, kw_only=True):
     format: int
     started_at: dt.datetime
     url: str | None = None
+    directory: str = ""
     pools: dict[str, PoolRow] = {}
     capabilities: dict[str, Any] = {}
 

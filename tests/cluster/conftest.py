@@ -57,6 +57,7 @@ class Cluster:
             "NOETL_API_AUTH": "off",
             "NOETL_CLUSTER_LEASE_S": str(LEASE_S),
             "NOETL_NATS_SILENCE_S": "0.6",
+            "NOETL_CLUSTER_RETURN_S": "4",
             "NOETL_HTTP_ALLOW": "loopback",
             **(environment or {}),
         }
