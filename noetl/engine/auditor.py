@@ -10,19 +10,18 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import msgspec
 from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context
 from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
+from noetl.engine import exchange
 from noetl.engine.claims import Claim, Claims, lost
-from noetl.engine.exchange import Runs, WhatRuns, decode_runs, encode
+from noetl.engine.exchange import Runs, WhatRuns
 from noetl.engine.messages import Reported
 from noetl.engine.remote import REMOTE, Send
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.shard import shard_name
 from noetl.errors import CallError
-from noetl.mailbox.address import node_address
 from noetl.mailbox.transport import Transport
 from noetl.store.members import Incarnation
 
@@ -117,8 +116,8 @@ class Auditor(Actor[AuditorInbox]):
 async def what_runs(bus: Transport, node: str, shards: tuple[int, ...], timeout_s: float) -> Runs | None:
     """None: it does not answer."""
     try:
-        return decode_runs(await bus.request(node_address(node), encode(WhatRuns(shards)), timeout_s))
-    except (CallError, msgspec.MsgspecError):
+        return await exchange.node(node, bus).ask(WhatRuns(shards), Runs, timeout_s)
+    except CallError:
         return None
 
 

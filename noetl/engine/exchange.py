@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from noetl.engine.cache import ValueCache
-from noetl.mailbox.transport import MESSAGE_MAX_BYTES
+from noetl.mailbox.address import NODES, mailbox, node_address
+from noetl.mailbox.remote import RemoteRef
+from noetl.mailbox.transport import MESSAGE_MAX_BYTES, Transport
 from noetl.store.members import Incarnation
 from noetl.values import content_hash
 
@@ -76,7 +78,7 @@ class Claim(OwnerMessage, frozen=True):
 
 
 class Report(OwnerMessage, frozen=True):
-    """The outcome of an attempt. Answered with `b""` when it is committed, or changes nothing."""
+    """The outcome of an attempt. Answered with None when it is committed, or changes nothing."""
 
     key: AttemptKey
     outcome: Parcel
@@ -154,9 +156,17 @@ class Runs(Struct, frozen=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(Command).decode
-decode_for_owner = msgspec.msgpack.Decoder(OwnerInbox).decode
-decode_for_node = msgspec.msgpack.Decoder(NodeInbox).decode
-decode_claim_answer = msgspec.msgpack.Decoder(ClaimAnswer).decode
-decode_runs = msgspec.msgpack.Decoder(Runs).decode
 decode_declined = msgspec.msgpack.Decoder(Declined).decode
-decode_parcel = msgspec.msgpack.Decoder(Parcel).decode
+
+
+def owner(shard: int, execution_id: int, bus: Transport) -> RemoteRef[OwnerInbox]:
+    """Whoever owns the shard."""
+    return RemoteRef(mailbox(shard, execution_id), bus)
+
+
+def node(name: str, bus: Transport) -> RemoteRef[NodeInbox]:
+    return RemoteRef(node_address(name), bus)
+
+
+def all_nodes(bus: Transport) -> RemoteRef[NodeInbox]:
+    return RemoteRef(NODES, bus)

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from types import NoneType
 from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
@@ -24,14 +25,15 @@ from noetl.engine.call import Caller
 from noetl.engine.exchange import (
     AttemptKey,
     Claim,
+    ClaimAnswer,
     Command,
     Declined,
     Held,
     Parcel,
     Report,
-    decode_claim_answer,
     encode,
     fits,
+    owner,
     packed,
     unpacked,
 )
@@ -42,7 +44,6 @@ from noetl.engine.pool import PoolInbox, borrow
 from noetl.engine.step import crashed
 from noetl.engine.wire import decode_order, encode_outcome, order_of
 from noetl.errors import AskTimeout, CallError, LogUnavailable, NoetlError, NotFound
-from noetl.mailbox.address import mailbox
 from noetl.mailbox.transport import Command as Pulled
 from noetl.mailbox.transport import Transport
 from noetl.store.log import InboxRow
@@ -133,9 +134,9 @@ class ClaimEnded(Struct, frozen=True):
 
 
 class StopFlight(Struct, frozen=True):
-    """The owner wants it stopped. `answer` takes the outcome, as an encoded `Parcel`."""
+    """The owner wants it stopped. `answer` takes the outcome, as a `Parcel`."""
 
-    answer: Callable[[bytes], None]
+    answer: Callable[[Parcel], None]
 
 
 class Told(Struct, frozen=True):
@@ -163,7 +164,7 @@ class Flight(Actor[FlightInbox]):
         self._order: Order | None = None
         self._running: Ref[Any] | None = None
         self._outcome: OutcomeMessage | None = None
-        self._stoppers: list[Callable[[bytes], None]] = []
+        self._stoppers: list[Callable[[Parcel], None]] = []
 
     def init(self, ctx: Context[FlightInbox]) -> None:
         """It is known here before it is claimed: what an owner has granted and this node does not know of is lost."""
@@ -198,7 +199,7 @@ class Flight(Actor[FlightInbox]):
         if self._outcome is None:
             self._landed()
         for answer in self._stoppers:
-            answer(encode(Parcel()))
+            answer(Parcel())
 
     def _claim_ended(self, order: Any, ctx: Context[FlightInbox]) -> None:
         """A command that nobody could be asked about comes again by itself."""
@@ -231,7 +232,7 @@ class Flight(Actor[FlightInbox]):
         else:
             borrow(self._pool, attempt, order.priority)
 
-    def _stop(self, answer: Callable[[bytes], None], ctx: Context[FlightInbox]) -> None:
+    def _stop(self, answer: Callable[[Parcel], None], ctx: Context[FlightInbox]) -> None:
         self._stoppers.append(answer)
         if self._outcome is not None:
             self._answer_stoppers()
@@ -256,7 +257,7 @@ class Flight(Actor[FlightInbox]):
         if stoppers:
             body = encode_outcome(self._outcome, self._airport.secrets)
             for answer in stoppers:
-                answer(encode(Parcel(body if fits(body) else b"")))
+                answer(Parcel(body if fits(body) else b""))
 
 
 class Unreachable(Exception):
@@ -268,11 +269,11 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
     own = airport.vicinity.own
     if own is None:
         raise Unreachable
-    address, claim = mailbox(command.shard, command.key.execution_id), encode(Claim(command.key, own))
+    asked = owner(command.shard, command.key.execution_id, airport.bus)
     heard = False
     for number in range(_CLAIM_TRIES):
         try:
-            answer = decode_claim_answer(await airport.bus.request(address, claim, _CLAIM_S))
+            answer = await asked.ask(Claim(command.key, own), ClaimAnswer, _CLAIM_S)
         except CallError as error:
             heard = heard or isinstance(error, AskTimeout)
             await asyncio.sleep(min(_PAUSE_S * 2**number, _PAUSE_MAX_S))
@@ -301,12 +302,13 @@ async def _order(parcel: Parcel, airport: Airport) -> Order:
 async def _told(command: Command, outcome: OutcomeMessage, airport: Airport) -> None:
     """Returns when the owner has committed it, or the store has it."""
     body = encode_outcome(outcome, airport.secrets)
-    report = encode(Report(command.key, await _patiently(partial(packed, body, airport.cache))))
+    told = owner(command.shard, command.key.execution_id, airport.bus)
+    report = Report(command.key, await _patiently(partial(packed, body, airport.cache)))
     loop = asyncio.get_running_loop()
     until, pause_s = loop.time() + _PATIENCE_S, _PAUSE_S
     while True:
         try:
-            await airport.bus.request(mailbox(command.shard, command.key.execution_id), report, _REPORT_S)
+            await told.ask(report, NoneType, _REPORT_S)
         except CallError:
             if loop.time() > until:
                 await _patiently(partial(_left_in_store, InboxRow(command.key.execution_id, "outcome", body), airport))

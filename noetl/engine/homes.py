@@ -7,9 +7,8 @@ from typing import Protocol
 
 from noetl.actors.ref import Ref
 from noetl.actors.registry import Registry
-from noetl.engine.exchange import Nudge, encode
+from noetl.engine.exchange import Nudge, owner
 from noetl.engine.shard import ShardInbox, shard_name
-from noetl.mailbox.address import mailbox
 from noetl.mailbox.transport import BusUnavailable, Transport
 from noetl.store.lease import Shard
 from noetl.store.members import shard_of
@@ -57,4 +56,4 @@ class CommonHomes:
 
     def nudge(self, shard: int, execution_id: int) -> None:
         with contextlib.suppress(BusUnavailable):  # the owner looks into the store by itself
-            self._bus.publish(mailbox(shard, execution_id), encode(Nudge(execution_id)))
+            owner(shard, execution_id, self._bus).tell(Nudge(execution_id))

@@ -20,12 +20,11 @@ from noetl.dsl.kinds import OWN_DATABASE
 from noetl.engine.cache import ValueCache
 from noetl.engine.claims import Claims
 from noetl.engine.destination import Destination, destination
-from noetl.engine.exchange import AttemptKey, ClaimAnswer, Command, Parcel, StopCall, decode_parcel, encode, fits, packed, unpacked
+from noetl.engine.exchange import AttemptKey, ClaimAnswer, Command, Parcel, StopCall, encode, fits, node, packed, unpacked
 from noetl.engine.messages import Failed, OutcomeMessage, Stopped
 from noetl.engine.order import Order
 from noetl.engine.places import LocalPlaces, Placed
 from noetl.engine.wire import decode_outcome, encode_order
-from noetl.mailbox.address import node_address
 from noetl.mailbox.transport import Transport
 from noetl.store.lease import Shard
 from noetl.store.members import Incarnation
@@ -73,7 +72,7 @@ class Asked(Struct, frozen=True):
     """A node claims it."""
 
     by: Incarnation
-    answer: Callable[[bytes], None]
+    answer: Callable[[ClaimAnswer], None]
 
 
 class Stop(Struct, frozen=True):
@@ -198,16 +197,16 @@ class RemoteAttempt(Actor[RemoteInbox]):
 
     # -- claims --------------------------------------------------------------------------------------------------------
 
-    def _answer(self, by: Incarnation, answer: Callable[[bytes], None], ctx: Context[RemoteInbox]) -> None:
+    def _answer(self, by: Incarnation, answer: Callable[[ClaimAnswer], None], ctx: Context[RemoteInbox]) -> None:
         remote = self._remote
         if not self._is_for(by) or not remote.claims.claim(self._key, self._shard.id, by, self._pool):
-            answer(encode(ClaimAnswer()))
+            answer(ClaimAnswer())
             return
         self._holder = by
         self._withdraw(ctx)
         body = encode_order(self._order, remote.secrets)
         if fits(body):
-            answer(encode(ClaimAnswer(Parcel(body))))
+            answer(ClaimAnswer(Parcel(body)))
         else:
             ctx.run(_answer_large(body, remote.cache, answer), Sent)
 
@@ -230,7 +229,7 @@ class RemoteAttempt(Actor[RemoteInbox]):
 
     async def _ask_to_stop(self, holder: Incarnation) -> OutcomeMessage:
         remote = self._remote
-        parcel = decode_parcel(await remote.bus.request(node_address(holder.node), encode(StopCall(self._key)), _STOP_S))
+        parcel = await node(holder.node, remote.bus).ask(StopCall(self._key), Parcel, _STOP_S)
         if not parcel.body and parcel.blob is None:
             return self._stopped(confirmed=True)  # it has told its outcome and forgotten it
         return decode_outcome(await unpacked(parcel, remote.cache), remote.secrets)
@@ -240,9 +239,9 @@ class RemoteAttempt(Actor[RemoteInbox]):
         return Stopped(run=key.run, index=key.index, task=key.task, attempt=key.attempt, call=key.call, confirmed=confirmed)
 
 
-async def _answer_large(body: bytes, cache: ValueCache, answer: Callable[[bytes], None]) -> None:
+async def _answer_large(body: bytes, cache: ValueCache, answer: Callable[[ClaimAnswer], None]) -> None:
     """Without an answer it is claimed again."""
-    answer(encode(ClaimAnswer(await packed(body, cache))))
+    answer(ClaimAnswer(await packed(body, cache)))
 
 
 def _database_lost(order: Order, now: dt.datetime) -> Failed:

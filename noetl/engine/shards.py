@@ -6,55 +6,37 @@ A shard that was taken begins when the nodes have said what they run of it, so t
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final
 
-import msgspec
 from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal, is_abnormal
 from noetl.actors.ref import Ref
-from noetl.cluster.capacity import workers
 from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
 from noetl.cluster.shares import moves
 from noetl.engine import step
-from noetl.engine.auditor import what_runs
-from noetl.engine.claims import lost
 from noetl.engine.engine import Engine
-from noetl.engine.exchange import (
-    Claim,
-    ExecutionsOver,
-    Nudge,
-    Over,
-    OwnerInbox,
-    Report,
-    Runs,
-    decode_for_owner,
-    encode,
-    unpacked,
-)
-from noetl.engine.messages import Reported
+from noetl.engine.exchange import Claim, ExecutionsOver, Nudge, Over, OwnerInbox, Report, all_nodes, unpacked
+from noetl.engine.mail import Heard, Opened, reported
 from noetl.engine.shard import Claimed, Look, Shard, ShardInbox
-from noetl.engine.shard import Reported as ForShard
-from noetl.engine.wire import decode_outcome
-from noetl.errors import LogUnavailable, NoetlError
-from noetl.mailbox.address import NODES, mailboxes
-from noetl.mailbox.transport import BusUnavailable, Delivery, Listening, Transport
+from noetl.engine.survey import Survey, survey
+from noetl.errors import LogUnavailable
+from noetl.mailbox.address import mailboxes
+from noetl.mailbox.remote import Mailed, receive
+from noetl.mailbox.transport import BusUnavailable, Listening, Transport
 from noetl.probe import Happening
 from noetl.store.lease import Shard as ShardLease
 from noetl.store.members import Cluster
 from noetl.store.projection import Waiting
 
-_SURVEY_S: Final = 1.0
-"""How long a node may take to say what it runs. What runs on one that does not may run a second time; the first outcome counts."""
 SHARDS: Final = "shards"
 """The name under which the keeper of common shards is registered."""
 _FLUSH_S: Final = 0.2
 _TOGETHER: Final = 1_000
 """Of executions that have ended, in one message."""
-_log: Final = logging.getLogger("noetl.actors.shards")
 
 
 class ShardsMoved(Happening, frozen=True):
@@ -92,22 +74,6 @@ class Polled(Struct, frozen=True):
     waiting: Any
 
 
-class Heard(Struct, frozen=True):
-    """A node has sent something to the owner of a shard."""
-
-    shard: int
-    delivery: Any
-
-
-class Unpacked(Struct, frozen=True):
-    """To oneself: a large outcome was read, or could not."""
-
-    shard: int
-    report: Report
-    delivery: Any
-    body: Any
-
-
 class ExecutionEnded(Struct, frozen=True):
     """An execution of ours is over: nodes may let go of what its tools keep."""
 
@@ -118,7 +84,7 @@ class Flush(Struct, frozen=True):
     """To oneself: tell the nodes of those that have ended."""
 
 
-ShardsInbox = ClusterSeen | Taken | Surveyed | Given | Poll | Polled | Heard | Unpacked | ExecutionEnded | Flush
+ShardsInbox = ClusterSeen | Taken | Surveyed | Given | Poll | Polled | Heard | Opened | ExecutionEnded | Flush
 
 
 @dataclass(slots=True)
@@ -129,11 +95,6 @@ class Owned:
     ref: Ref[ShardInbox] | None = None
     ear: Listening | None = None
     leaving: bool = False
-
-
-class Survey(Struct, frozen=True):
-    runs: tuple[Runs, ...]
-    left: dict[int, list[int]]
 
 
 class Shards(Actor[ShardsInbox]):
@@ -161,10 +122,10 @@ class Shards(Actor[ShardsInbox]):
 
     def handle(self, message: ShardsInbox, ctx: Context[ShardsInbox]) -> None:
         match message:
-            case Heard(shard, delivery):
-                self._heard(shard, delivery, ctx)
-            case Unpacked():
-                self._unpacked(message)
+            case Heard(shard, mailed):
+                self._heard(shard, mailed, ctx)
+            case Opened():
+                self._opened(message)
             case ClusterSeen(cluster):
                 self._seen(cluster, ctx)
             case Taken(shards):
@@ -255,13 +216,8 @@ class Shards(Actor[ShardsInbox]):
 
     # -- the beginning of a shard --------------------------------------------------------------------------------------
 
-    async def _survey(self, shards: Sequence[ShardLease]) -> Survey:
-        own = self._vicinity.own
-        ids = tuple(shard.id for shard in shards)
-        others = [member for member in workers(self._vicinity.members) if member.incarnation != own]
-        runs = await asyncio.gather(*(what_runs(self._bus, member.node.id, ids, _SURVEY_S) for member in others))
-        left = {id_: await self._engine.store.executions.left_in(id_) for id_ in ids}
-        return Survey(tuple(found for found in runs if found is not None), left)
+    def _survey(self, shards: Sequence[ShardLease]) -> Coroutine[Any, Any, Survey]:
+        return survey(shards, self._engine.store.executions, self._bus, self._vicinity)
 
     def _surveyed(self, shards: tuple[ShardLease, ...], found: Any, ctx: Context[ShardsInbox]) -> None:
         if isinstance(found, LogUnavailable):
@@ -269,11 +225,7 @@ class Shards(Actor[ShardsInbox]):
             return
         if isinstance(found, BaseException):
             raise found
-        ids = {lease.id for lease in shards}
-        for runs in found.runs:
-            for held in runs.attempts:
-                if held.granted and held.shard in ids:
-                    self._engine.claims.claim(held.key, held.shard, runs.by)
+        found.note(shards, self._engine.claims)
         for lease in shards:
             owned = self._owned.get(lease.id)
             if owned is not None and owned.lease == lease and owned.ref is None:
@@ -292,46 +244,30 @@ class Shards(Actor[ShardsInbox]):
             record=lease.id,
         )
         owned.ref = ref
-        owned.ear = self._bus.listen(mailboxes(lease.id), lambda delivery: own.report(Heard(lease.id, delivery)))
+        owned.ear = receive(self._bus, mailboxes(lease.id), OwnerInbox, lambda mailed: own.report(Heard(lease.id, mailed)))
         if left:
             ref.report(Look(tuple(left)))
 
     # -- what other nodes send -----------------------------------------------------------------------------------------
 
-    def _heard(self, shard: int, delivery: Delivery, ctx: Context[ShardsInbox]) -> None:
+    def _heard(self, shard: int, mailed: Mailed[OwnerInbox], ctx: Context[ShardsInbox]) -> None:
         owned = self._owned.get(shard)
         if owned is None or owned.ref is None or owned.leaving:
             return  # it is sent again, to the next owner
-        try:
-            message: OwnerInbox = decode_for_owner(delivery.body)
-        except msgspec.MsgspecError as error:
-            _log.warning("a message at %s can't be read: %s", delivery.subject, error)
-            return
-        match message:
-            case Claim():
-                owned.ref.report(Claimed(step.Claimed(message, delivery.reply)))
-            case Report(outcome=parcel):
-                if parcel.blob is None:
-                    self._unpacked(Unpacked(shard, message, delivery, parcel.body))
-                else:
-                    ctx.run(unpacked(parcel, self._engine.cache), lambda body: Unpacked(shard, message, delivery, body))
+        match mailed.message:
+            case Claim() as claim:
+                owned.ref.report(Claimed(step.Claimed(claim, mailed.answer)))
+            case Report(outcome=parcel) as report if parcel.blob is None:
+                self._opened(Opened(shard, report, mailed.answer, parcel.body))
+            case Report(outcome=parcel) as report:
+                ctx.run(unpacked(parcel, self._engine.cache), partial(Opened, shard, report, mailed.answer))
             case Nudge(execution_id):
                 owned.ref.report(Look((execution_id,)))
 
-    def _unpacked(self, message: Unpacked) -> None:
-        owned = self._owned.get(message.shard)
-        if owned is None or owned.ref is None:
-            return
-        execution_id = message.report.key.execution_id
-        if isinstance(message.body, LogUnavailable):
-            return  # it is sent again
-        try:
-            if isinstance(message.body, BaseException):
-                raise message.body
-            outcome = decode_outcome(message.body, self._engine.secrets)
-        except (NoetlError, msgspec.MsgspecError) as error:
-            outcome = lost(message.report.key, f"its outcome can't be read: {error}")
-        owned.ref.report(ForShard(execution_id, Reported(outcome=outcome, done=lambda: message.delivery.reply(b""))))
+    def _opened(self, opened: Opened) -> None:
+        owned, message = self._owned.get(opened.shard), reported(opened, self._engine.secrets)
+        if owned is not None and owned.ref is not None and message is not None:
+            owned.ref.report(message)
 
     # -- the store -----------------------------------------------------------------------------------------------------
 
@@ -364,6 +300,6 @@ class Shards(Actor[ShardsInbox]):
         over, self._over = self._over, []
         for start in range(0, len(over), _TOGETHER):
             try:
-                self._bus.publish(NODES, encode(ExecutionsOver(tuple(over[start : start + _TOGETHER]))))
+                all_nodes(self._bus).tell(ExecutionsOver(tuple(over[start : start + _TOGETHER])))
             except BusUnavailable:
                 return  # nodes let go of it when they end, at the latest

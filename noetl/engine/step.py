@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Signal, is_abnormal
 from noetl.actors.ref import Ref
-from noetl.engine.exchange import Claim, ClaimAnswer, encode
+from noetl.engine.exchange import Claim, ClaimAnswer
 from noetl.engine.messages import ChildRequested, Failed, Lost, OutcomeMessage, Stopped, Succeeded
 from noetl.engine.order import Order
 from noetl.engine.places import Places
@@ -52,10 +52,10 @@ class Claimed(StepMessage, frozen=True):
     """Another node would run an attempt; `answer` takes what it is to be sent."""
 
     claim: Claim
-    answer: Callable[[bytes], None]
+    answer: Callable[[ClaimAnswer], None]
 
     def deny(self) -> None:
-        self.answer(encode(ClaimAnswer()))
+        self.answer(ClaimAnswer())
 
 
 StepInbox = StartAttempt | StopAttempts | Committed | Close | Claimed | Succeeded | Failed | Stopped | Lost | ChildRequested

@@ -10,12 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
-from noetl.actors.ref import Ref, Reply
-from noetl.engine.exchange import ExecutionsOver, NodeInbox, Parcel, Runs, StopCall, WhatRuns, decode_command, decode_for_node, encode
+from noetl.actors.ref import Reply
+from noetl.engine.exchange import ExecutionsOver, NodeInbox, Parcel, Runs, StopCall, WhatRuns, decode_command
 from noetl.engine.flight import Airport, Flight, StopFlight, decline
 from noetl.engine.pool import Gauge, pool_name
 from noetl.mailbox.address import NODES, node_address, pool_commands
-from noetl.mailbox.transport import Command, Delivery, Listening, Puller
+from noetl.mailbox.remote import Mailed, receive
+from noetl.mailbox.transport import Command, Listening, Puller
 from noetl.tools.tool import Resources
 
 ACK_WITHIN_S: Final = 20.0
@@ -169,20 +170,16 @@ def taker_name(pool: str) -> str:
     return f"taker/{pool}"
 
 
-class Heard(Struct, frozen=True):
-    """Somebody has sent something to this node."""
-
-    message: NodeInbox
-    delivery: Any
-
-
 class Handled(Struct, frozen=True):
     """To oneself: as `Done`."""
 
     error: Any
 
 
-class Desk(Actor[Heard | Handled]):
+DeskInbox = Mailed[NodeInbox] | Handled
+
+
+class Desk(Actor[DeskInbox]):
     """Answers what owners ask this node."""
 
     __slots__ = ("_airport", "_ears", "_resources")
@@ -192,38 +189,28 @@ class Desk(Actor[Heard | Handled]):
         self._resources = resources
         self._ears: list[Listening] = []
 
-    def init(self, ctx: Context[Heard | Handled]) -> None:
-        own: Ref[Heard | Handled] = ctx.self_ref
+    def init(self, ctx: Context[DeskInbox]) -> None:
+        node, hear = self._airport.vicinity.life().node, ctx.self_ref.report
+        self._ears = [receive(self._airport.bus, address, NodeInbox, hear) for address in (node_address(node), NODES)]
 
-        def hear(delivery: Delivery) -> None:
-            try:
-                own.report(Heard(decode_for_node(delivery.body), delivery))
-            except msgspec.MsgspecError as error:
-                _log.warning("a message at %s can't be read: %s", delivery.subject, error)
-
-        node = self._airport.vicinity.life().node
-        self._ears = [self._airport.bus.listen(subject, hear) for subject in (node_address(node), NODES)]
-
-    def handle(self, message: Heard | Handled, ctx: Context[Heard | Handled]) -> None:
+    def handle(self, message: DeskInbox, ctx: Context[DeskInbox]) -> None:
         if isinstance(message, Handled):
             if isinstance(message.error, BaseException):
                 raise message.error
             return
-        delivery: Delivery = message.delivery
         match message.message:
             case WhatRuns(shards):
-                runs = Runs(self._airport.vicinity.life(), self._airport.flights.of(frozenset(shards)))
-                delivery.reply(encode(runs))
+                message.answer(Runs(self._airport.vicinity.life(), self._airport.flights.of(frozenset(shards))))
             case StopCall(key):
                 flight = self._airport.flights.find(key)
                 if flight is None:
-                    delivery.reply(encode(Parcel()))
+                    message.answer(Parcel())
                 else:
-                    flight.report(StopFlight(delivery.reply))
+                    flight.report(StopFlight(message.answer))
             case ExecutionsOver(over):
                 for ended in over:
                     ctx.run(self._resources.end_execution(ended.execution_id, resumable=ended.resumable), Handled)
 
-    def terminate(self, reason: Reason, ctx: Context[Heard | Handled]) -> None:
+    def terminate(self, reason: Reason, ctx: Context[DeskInbox]) -> None:
         for ear in self._ears:
             ear.stop()

@@ -43,6 +43,11 @@ def events(domain: str, execution_id: int) -> str:
     return f"{EVENTS}.{word(domain)}.{execution_id}"
 
 
+def dead(subject: str) -> str:
+    """Where lies what nobody can read of a subject."""
+    return f"{DEAD}.{subject.removeprefix(f'{COMMANDS}.').removeprefix('noetl.')}"
+
+
 def word(text: str) -> str:
     """A text as one word: what is not safe in it is written as in a URL, with `=` for `%`."""
     return _UNSAFE.sub(lambda found: b"=%02X" % found[0][0], text.encode()).decode() or "="

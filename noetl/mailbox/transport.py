@@ -126,6 +126,10 @@ class Transport(Protocol):
         """`told` is called when the stream of commands was made anew: all that waited in it is gone."""
         ...
 
+    def dead_letter(self, subject: str, body: bytes, reason: str) -> None:
+        """Keep what could not be read, for a person. Nothing when the bus is gone."""
+        ...
+
     async def event(self, subject: str, body: bytes, message_id: str) -> None:
         """Put an event into the stream of events, for live views and other systems. As `command`."""
         ...

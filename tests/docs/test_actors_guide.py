@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_block_of_code_is_a_file_or_a_command() -> None:
-    assert len([block for block in blocks(PAGE) if block.language != "console"]) == len(FILES) == 7
+    assert len([block for block in blocks(PAGE) if block.language != "console"]) == len(FILES) == 8
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import itertools
 import logging
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -24,8 +24,10 @@ from nats.errors import Error as NatsError
 from nats.errors import UnexpectedEOF
 
 from noetl.errors import AskTimeout
-from noetl.mailbox.address import COMMANDS, DEAD
+from noetl.mailbox.address import dead
 from noetl.mailbox.transport import MESSAGE_MAX_BYTES, BusUnavailable, Delivery
+from noetl.mailbox.transports.nats_messages import ID_HEADER, NO_RESPONDERS, REASON_HEADER, NatsDelivery, status_of
+from noetl.mailbox.transports.nats_puller import NatsPuller
 from noetl.mailbox.transports.streams import COMMAND_STREAM, Streams
 from noetl.settings import NatsSettings
 
@@ -35,14 +37,8 @@ _log: Final = logging.getLogger("noetl.bus")
 _ACK_S: Final = 1.0
 """How long the stream may take to confirm. The leader of a stream may be changing: then it is asked again."""
 _ACK_TRIES: Final = 5
-_PULL_S: Final = 20.0
-"""How long a request for commands lies at the server."""
 _PAUSE_S: Final = 0.5
 _UNSENT_BYTES: Final = 64 * 1024 * 1024
-_NO_RESPONDERS: Final = "503"
-_WAITING_OVER: Final = ("404", "408", "409")
-_ID_HEADER: Final = "Nats-Msg-Id"
-_REASON_HEADER: Final = "Noetl-Reason"
 
 
 class PubAck(Struct, frozen=True):
@@ -54,54 +50,6 @@ class PubAck(Struct, frozen=True):
 
 
 _decode_ack = msgspec.json.Decoder(PubAck).decode
-
-
-class NatsDelivery:
-    __slots__ = ("_bus", "_msg")
-
-    def __init__(self, msg: Msg, bus: NatsBus) -> None:
-        self._msg = msg
-        self._bus = bus
-
-    @property
-    def subject(self) -> str:
-        return self._msg.subject
-
-    @property
-    def body(self) -> bytes:
-        return self._msg.data
-
-    def reply(self, body: bytes) -> None:
-        if self._msg.reply:
-            self._bus.send(self._msg.reply, body)
-
-
-class NatsCommand:
-    __slots__ = ("_bus", "_msg")
-
-    def __init__(self, msg: Msg, bus: NatsBus) -> None:
-        self._msg = msg
-        self._bus = bus
-
-    @property
-    def subject(self) -> str:
-        return self._msg.subject
-
-    @property
-    def body(self) -> bytes:
-        return self._msg.data
-
-    @property
-    def deliveries(self) -> int:
-        return int(self._msg.metadata.num_delivered)
-
-    def ack(self) -> None:
-        self._bus.send(self._msg.reply, b"+ACK")
-
-    def term(self, reason: str) -> None:
-        subject = f"{DEAD}{self.subject.removeprefix(COMMANDS)}"
-        self._bus.send(subject, self.body, headers={_REASON_HEADER: reason})
-        self._bus.send(self._msg.reply, b"+TERM")
 
 
 class NatsListening:
@@ -117,71 +65,6 @@ class NatsListening:
 
     def stop(self) -> None:
         self._bus.forget(self)
-
-
-class NatsPuller:
-    """A durable consumer. Commands that have come and were not asked for yet wait here."""
-
-    def __init__(self, name: str, subjects: tuple[str, ...], ack_within_s: float, bus: NatsBus) -> None:
-        self.name = name
-        self.subjects = subjects
-        self.ack_within_s = ack_within_s
-        self._bus = bus
-        self._came: deque[NatsCommand] = deque()
-        self._asked = 0
-        """Commands that the server has been asked for and has not sent."""
-        self._bell: asyncio.Future[None] | None = None
-        self._is_there = False
-        self._closed = False
-
-    async def pull(self, most: int) -> list[Any]:
-        while not self._came:
-            if self._closed:
-                raise BusUnavailable("it pulls no more")
-            await self._ask(most)
-            self._bell = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(_PULL_S + 5.0):
-                    await self._bell
-            except TimeoutError:  # not even a word that there is nothing
-                self.begin_again()
-        return [self._came.popleft() for _ in range(min(most, len(self._came)))]
-
-    def close(self) -> None:
-        self._closed = True
-        self._bus.forget_puller(self)
-        self._ring()
-
-    async def _ask(self, most: int) -> None:
-        """Raises `BusUnavailable`."""
-        if not self._is_there:
-            await self._bus.make_consumer(self)
-            self._is_there, self._asked = True, 0
-        wanted = most - self._asked
-        if wanted > 0:
-            self._asked += wanted
-            self._bus.ask_for_commands(self, wanted, _PULL_S)
-
-    async def hear(self, msg: Msg) -> None:
-        status = None if msg.headers is None else msg.headers.get("Status")
-        if status is None or not (status in _WAITING_OVER or status == _NO_RESPONDERS):
-            self._asked = max(self._asked - 1, 0)
-            self._came.append(NatsCommand(msg, self._bus))
-        elif status == "408":
-            left = int((msg.headers or {}).get("Nats-Pending-Messages", self._asked))
-            self._asked = max(self._asked - left, 0)
-        else:  # the consumer is gone, or its server
-            self._asked, self._is_there = 0, False
-        self._ring()
-
-    def begin_again(self) -> None:
-        """What was asked for will not come: it was asked on another connection, or of a stream that is no more."""
-        self._asked, self._is_there = 0, False
-        self._ring()
-
-    def _ring(self) -> None:
-        if self._bell is not None and not self._bell.done():
-            self._bell.set_result(None)
 
 
 class NatsBus:
@@ -270,6 +153,8 @@ class NatsBus:
             if not future.done():
                 future.set_exception(BusUnavailable("the connection to NATS was lost"))
                 future.exception()  # perhaps nobody waits any more
+        self._listening = dict.fromkeys(self._listening)
+        self._pullers = dict.fromkeys(self._pullers)
         for puller in self._pullers:
             puller.begin_again()
         self._say(is_up=False)
@@ -328,10 +213,9 @@ class NatsBus:
             raise BusUnavailable("NATS can't be reached")
         self.send(subject, body)
 
-    def send(self, subject: str, body: bytes, reply: str = "", headers: Mapping[str, str] | None = None) -> None:
-        """Put it on its way, if there is one."""
+    def send(self, subject: str, body: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
         if len(body) <= MESSAGE_MAX_BYTES:
-            self._do(lambda client: client.publish(subject, body, reply, None if headers is None else dict(headers)))
+            self._do(lambda client: client.publish(subject, body, reply, headers))
 
     def _do(self, job: Job) -> None:
         if self._client is not None:
@@ -355,13 +239,13 @@ class NatsBus:
         msg = await self._request(subject, body, timeout_s)
         return msg.data
 
-    async def _request(self, subject: str, body: bytes, timeout_s: float, headers: Mapping[str, str] | None = None) -> Msg:
+    async def _request(self, subject: str, body: bytes, timeout_s: float, headers: dict[str, str] | None = None) -> Msg:
         if self._client is None:
             raise BusUnavailable("NATS can't be reached")
         token, future = self._expect()
         self.send(subject, body, f"{self._inbox}.{token}", headers)
         msg = await self._wait(future, token, timeout_s, subject)
-        if not msg.data and msg.headers is not None and msg.headers.get("Status") == _NO_RESPONDERS:
+        if not msg.data and status_of(msg) == NO_RESPONDERS:
             raise BusUnavailable(f"nobody listens at {subject}")
         return msg
 
@@ -388,6 +272,9 @@ class NatsBus:
     async def command(self, subject: str, body: bytes, message_id: str) -> None:
         await self._into_stream(subject, body, message_id)
 
+    def dead_letter(self, address: str, body: bytes, reason: str) -> None:
+        self.send(dead(address), body, headers={REASON_HEADER: reason})
+
     async def event(self, subject: str, body: bytes, message_id: str) -> None:
         await self._into_stream(subject, body, message_id)
 
@@ -396,7 +283,7 @@ class NatsBus:
         why = ""
         for _ in range(_ACK_TRIES):
             try:
-                ack = _decode_ack((await self._request(subject, body, _ACK_S, {_ID_HEADER: message_id})).data)
+                ack = _decode_ack((await self._request(subject, body, _ACK_S, {ID_HEADER: message_id})).data)
             except AskTimeout as error:
                 why = str(error)
                 continue
@@ -422,7 +309,7 @@ class NatsBus:
     def forget(self, listening: NatsListening) -> None:
         subscription = self._listening.pop(listening, None)
         if subscription is not None:
-            self._do(lambda client: _unsubscribed(subscription, client))
+            self._do(lambda _: subscription.unsubscribe())
 
     def puller(self, name: str, subjects: tuple[str, ...], ack_within_s: float) -> NatsPuller:
         puller = NatsPuller(name, subjects, ack_within_s, self)
@@ -432,7 +319,7 @@ class NatsBus:
     def forget_puller(self, puller: NatsPuller) -> None:
         subscription = self._pullers.pop(puller, None)
         if subscription is not None:
-            self._do(lambda client: _unsubscribed(subscription, client))
+            self._do(lambda _: subscription.unsubscribe())
 
     async def make_consumer(self, puller: NatsPuller) -> None:
         """Raises `BusUnavailable`."""
@@ -462,12 +349,6 @@ async def _flushed(client: Client, flushed: asyncio.Future[None]) -> None:
     await client.flush(timeout=1)
     if not flushed.done():
         flushed.set_result(None)
-
-
-async def _unsubscribed(subscription: Subscription, client: Client) -> None:
-    """One of a connection that is over has nothing left to do."""
-    if subscription._conn is client:  # noqa: SLF001  it does not say otherwise
-        await subscription.unsubscribe()
 
 
 async def _reported(error: Exception) -> None:

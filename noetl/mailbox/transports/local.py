@@ -163,6 +163,9 @@ class LocalTransport:
     def on_new_stream(self, told: Callable[[], None]) -> None:
         self._bus.on_new_stream(told)
 
+    def dead_letter(self, subject: str, body: bytes, reason: str) -> None:
+        self._bus.stream.dead.append((subject, body, reason))
+
     async def event(self, subject: str, body: bytes, message_id: str) -> None:
         await self._to_hub(lambda: self._bus.keep_event(subject, body, message_id))
 
