@@ -19,6 +19,7 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._cut_up = threading.Event()
         self._cut_down = threading.Event()
+        self._stalled = threading.Event()
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._accepting = threading.Thread(target=self._accept)
@@ -43,7 +44,12 @@ class Proxy:
         if down:
             self._cut_down.set()
 
+    def stall(self) -> None:
+        """As a node that does not get to reading: what it is sent backs up."""
+        self._stalled.set()
+
     def heal(self) -> None:
+        self._stalled.clear()
         self._cut_up.clear()
         self._cut_down.clear()
 
@@ -69,6 +75,9 @@ class Proxy:
             for end in ways:
                 waiting.register(end, selectors.EVENT_READ)
             while not self._closed.is_set():
+                if self._stalled.is_set():
+                    self._closed.wait(0.05)
+                    continue
                 for key, _ in waiting.select(timeout=0.1):
                     assert isinstance(key.fileobj, socket.socket)
                     other, is_cut = ways[key.fileobj]

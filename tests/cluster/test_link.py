@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from noetl.probe import Happening, Probe
 from noetl.settings import NatsSettings
 from noetl.supervisors.spec import SupervisorSpec
 from noetl.supervisors.static import start_tree
+from tests.cluster.proxy import Proxy
 from tests.nats import Nats
 
 
@@ -154,6 +156,27 @@ async def test_a_server_that_is_silent_is_left_and_found_again(nats: Nats) -> No
             one.bus.publish("noetl.test", b"")
         nats.resume()
         await one.until(BusConnected)
+
+
+async def test_a_node_that_does_not_keep_up_is_cut_off_alone_and_goes_on_when_it_does(tmp_path: Path) -> None:
+    """A slow consumer, as NATS calls it."""
+    limits = tmp_path / "limits.conf"
+    limits.write_text("max_pending: 1MB\nwrite_deadline: 1s\n")
+    with Nats("-c", str(limits)) as nats, Proxy(nats.port) as wire:
+        async with linked(f"nats://127.0.0.1:{wire.port}", "slow") as slow, linked(nats.url, "other") as other:
+            for each in (slow, other):
+                await each.until(BusConnected)
+            slow.bus.listen("noetl.test", echo)
+            assert await answered(other.bus, "noetl.test") == b"hello"
+            wire.stall()
+            for _ in range(200):
+                other.bus.publish("noetl.test", bytes(100_000))
+            assert await other.bus.check(5.0)
+            await slow.until(BusLost)
+            wire.heal()
+            await slow.until(BusConnected)
+            assert await answered(other.bus, "noetl.test") == b"hello"
+            assert other.bus.is_up
 
 
 async def test_a_node_begins_without_a_server_and_finds_it_when_it_comes(nats: Nats) -> None:
