@@ -20,6 +20,20 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+_CLUSTERS = ("tests/cluster/", "tests/deploy/", "tests/soak/")
+_STORIES = ("tests/cli/", "tests/api/test_schema.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those with clusters of processes come one after the other; so do those of a module
+    that shares a node."""
+    for item in items:
+        if item.nodeid.startswith(_CLUSTERS):
+            item.add_marker(pytest.mark.xdist_group("clusters"))
+        elif item.nodeid.startswith(_STORIES):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 class Guard:
     """Watches the loops that tests run on, and remembers which actor held one: of the processor's time, so that a busy machine is no false alarm."""
 
