@@ -5,6 +5,7 @@ It dies with the process that started it, also when that one is killed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -20,12 +21,13 @@ _READY = b"Server is ready"
 
 
 class Nats:
-    """`with Nats() as nats:`"""
+    """`with Nats() as nats:`. `conf`: a file that says all but where it listens, with variables that are in `environment`."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, conf: Path | None = None, environment: dict[str, str] | None = None) -> None:
         self.port = free_port()
-        self._options = options
         self._dir = Path(tempfile.mkdtemp(prefix="noetl-nats-"))
+        self._options = ("-js", "-sd", str(self._dir), *options) if conf is None else ("-c", str(conf), "-l", "/dev/stderr", *options)
+        self._environment = {**os.environ, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
 
@@ -46,8 +48,10 @@ class Nats:
         if self._process is not None:
             return
         prefix = ["setpriv", "--pdeathsig", "KILL", "--"] if sys.platform == "linux" else []
-        command = [*prefix, _program(), "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", str(self._dir), *self._options]
-        process = self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        command = [*prefix, _program(), "-a", "127.0.0.1", "-p", str(self.port), *self._options]
+        process = self._process = subprocess.Popen(
+            command, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         ready = threading.Event()
         self._reader = threading.Thread(target=_read, args=(process, ready))
         self._reader.start()

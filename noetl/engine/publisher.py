@@ -33,7 +33,8 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Published(Struct, frozen=True):
-    """One message: what one append holds. `events` is null where that is too large for a message: the API has them, behind `after`."""
+    """One message: what one append holds. `version` counts the appends of the execution, without gaps: one that a disturbed bus has let overtake
+    another is known by it. `events` is null where they are too large for a message: the API has them, behind `after`."""
 
     execution_id: str
     path: str
@@ -84,15 +85,15 @@ class Publisher(AsyncActor[Look]):
         fed = await self._log.fed(self._after, _TOGETHER)
         if not fed:
             return False
-        await asyncio.gather(*[self._send(append) for append in fed])
+        messages = [(append, self._message(append, await self._loops_of(append))) for append in fed]
+        await asyncio.gather(*[self._send(append, message) for append, message in messages])  # they leave in this order
         reached = {append.shard: append.sequence for append in fed}
         await self._positions.keep_positions(READER, reached)
         self._after.update(reached)
         return len(fed) >= _TOGETHER
 
-    async def _send(self, fed: FedAppend) -> None:
-        subject = events(fed.path.partition("/")[0], fed.execution_id)
-        await self._bus.event(subject, self._message(fed, await self._loops_of(fed)), f"{fed.shard}.{fed.sequence}")
+    async def _send(self, fed: FedAppend, message: bytes) -> None:
+        await self._bus.event(events(fed.path.partition("/")[0], fed.execution_id), message, f"{fed.shard}.{fed.sequence}")
 
     def _message(self, fed: FedAppend, loops: set[int]) -> bytes:
         views = [msgspec.structs.replace(view, data=self._secrets.hide(view.data)) for view in event_views(fed.append, loops)]
