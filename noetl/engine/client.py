@@ -393,6 +393,8 @@ class NodeInfo(Struct, frozen=True, kw_only=True):
     version: str
     url: str | None
     draining: bool = False
+    format: int = 0
+    """The newest format of logs that it reads."""
 
 
 class NodeList(Struct, frozen=True, kw_only=True):

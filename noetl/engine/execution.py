@@ -41,7 +41,7 @@ class ExecutionAdvanced(Happening, frozen=True):
 
 
 class Home:
-    """What an execution tells the shard that it lives in."""
+    """What an execution tells the shard that it lives in, and in which format it may write there."""
 
     def __init__(
         self,
@@ -51,8 +51,11 @@ class Home:
         ended: Callable[[State], None],
         wake: Callable[[tuple[int, ...]], None],
         passivated: Callable[[int], None],
+        format_: int,
     ) -> None:
         self.shard = shard
+        self.format = format_
+        """Of the log. It may grow while the execution runs."""
         self.accepted = accepted
         self.ended = ended
         self.wake = wake
@@ -271,6 +274,7 @@ class Execution(Actor[ExecutionInbox]):
             max(ctx.now(), self._journal.at),
             chance=engine.chance(),
             node=engine.node,
+            format_=self._home.format,
             holds_secret=engine.secrets.found_in,
             inline_max_bytes=engine.settings.values.inline_max_bytes,
         )

@@ -14,15 +14,18 @@ from typing import Any, ClassVar, Final
 import msgspec
 from msgspec import Struct
 
+from noetl import __version__
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal, is_abnormal
 from noetl.actors.ref import Ref
 from noetl.cluster.capacity import workers
+from noetl.cluster.formats import oldest_of, to_raise
 from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
 from noetl.cluster.shares import moves
 from noetl.engine import step
 from noetl.engine.auditor import what_runs
 from noetl.engine.claims import lost
 from noetl.engine.engine import Engine
+from noetl.engine.evolve import FORMAT
 from noetl.engine.exchange import (
     Claim,
     ExecutionsOver,
@@ -36,7 +39,7 @@ from noetl.engine.exchange import (
     unpacked,
 )
 from noetl.engine.messages import Reported
-from noetl.engine.shard import Claimed, Look, Shard, ShardInbox
+from noetl.engine.shard import Claimed, FormatRaised, Look, Shard, ShardInbox
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.wire import decode_outcome
 from noetl.errors import LogUnavailable, NoetlError
@@ -44,7 +47,7 @@ from noetl.mailbox.address import NODES, mailboxes
 from noetl.mailbox.transport import BusUnavailable, Delivery, Listening, Transport
 from noetl.probe import Happening
 from noetl.store.lease import Shard as ShardLease
-from noetl.store.members import Cluster
+from noetl.store.members import Cluster, Incarnation
 from noetl.store.projection import Waiting
 
 _SURVEY_S: Final = 1.0
@@ -84,6 +87,12 @@ class Given(Struct, frozen=True):
     error: Any
 
 
+class Raised(Struct, frozen=True):
+    """To oneself: shards may have a newer format now, or the error. The next look at the cluster shows which."""
+
+    error: Any
+
+
 class Poll(Struct, frozen=True):
     """To oneself: time to look into the store."""
 
@@ -118,14 +127,15 @@ class Flush(Struct, frozen=True):
     """To oneself: tell the nodes of those that have ended."""
 
 
-ShardsInbox = ClusterSeen | Taken | Surveyed | Given | Poll | Polled | Heard | Unpacked | ExecutionEnded | Flush
+ShardsInbox = ClusterSeen | Taken | Surveyed | Given | Raised | Poll | Polled | Heard | Unpacked | ExecutionEnded | Flush
 
 
 @dataclass(slots=True)
 class Owned:
-    """A shard of ours. `ref` None: it has not begun. `ear` hears what other nodes have for it."""
+    """A shard of ours. `format`: its logs may be written in it. `ref` None: it has not begun. `ear` hears what other nodes have for it."""
 
     lease: ShardLease
+    format: int
     ref: Ref[ShardInbox] | None = None
     ear: Listening | None = None
     leaving: bool = False
@@ -137,7 +147,7 @@ class Survey(Struct, frozen=True):
 
 
 class Shards(Actor[ShardsInbox]):
-    __slots__ = ("_bus", "_engine", "_flushing", "_moving", "_over", "_owned", "_past", "_vicinity")
+    __slots__ = ("_bus", "_engine", "_flushing", "_moving", "_over", "_owned", "_past", "_raising", "_vicinity", "_warned")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
@@ -150,6 +160,8 @@ class Shards(Actor[ShardsInbox]):
         """Epochs under which shards were ours: a look may be older than what was done since."""
         self._moving = False
         """Shards are being taken or given back."""
+        self._raising = False
+        self._warned = False
         self._over: list[Over] = []
         self._flushing = False
 
@@ -173,6 +185,8 @@ class Shards(Actor[ShardsInbox]):
                 self._surveyed(shards, found, ctx)
             case Given(shards, error):
                 self._given(shards, error)
+            case Raised(error):
+                self._raised(error)
             case Poll():
                 ctx.run(self._waiting(ctx), Polled)
             case Polled(waiting):
@@ -213,6 +227,8 @@ class Shards(Actor[ShardsInbox]):
         own = self._vicinity.own
         if own is None:
             return
+        self._raise_formats(cluster, own, ctx)
+        self._warn_if_too_old(cluster)
         ours = {row.shard.id: row.shard for row in cluster.shards if row.owner == own}
         fresh = tuple(lease for id_, lease in ours.items() if id_ not in self._owned and not self._moving and lease.epoch > self._past.get(id_, 0))
         if fresh:  # ours by the store, though nobody here knows of it: our predecessor had taken them
@@ -240,8 +256,9 @@ class Shards(Actor[ShardsInbox]):
             self._begin(tuple(shards), ctx)
 
     def _begin(self, shards: tuple[ShardLease, ...], ctx: Context[ShardsInbox]) -> None:
+        formats = {row.shard.id: row.format for row in self._vicinity.cluster.shards}  # they only grow: one that is behind is not wrong
         for lease in shards:
-            self._owned[lease.id] = Owned(lease)
+            self._owned[lease.id] = Owned(lease, formats[lease.id])
         ctx.run(self._survey(shards), lambda found: Surveyed(shards, found))
 
     def _given(self, shards: tuple[ShardLease, ...], error: Any) -> None:
@@ -252,6 +269,39 @@ class Shards(Actor[ShardsInbox]):
             if error is None:
                 self._past[lease.id] = lease.epoch
             self._owned.pop(lease.id, None)
+
+    # -- in which format -----------------------------------------------------------------------------------------------
+
+    def _raise_formats(self, cluster: Cluster, own: Incarnation, ctx: Context[ShardsInbox]) -> None:
+        """First in the store, so that nobody older takes the shard; nothing is written in the newer format before that is seen there."""
+        for row in cluster.shards:
+            owned = self._owned.get(row.shard.id)
+            if owned is not None and owned.lease == row.shard and owned.format < row.format:
+                owned.format = row.format
+                if owned.ref is not None:
+                    owned.ref.report(FormatRaised(row.format))
+        wanted = to_raise(cluster, own)
+        if wanted.shards and not self._raising:
+            self._raising = True
+            ctx.run(self._engine.store.members.raise_format(wanted.shards, wanted.to), Raised)
+
+    def _raised(self, error: Any) -> None:
+        self._raising = False
+        if isinstance(error, BaseException) and not isinstance(error, LogUnavailable):
+            raise error
+
+    def _warn_if_too_old(self, cluster: Cluster) -> None:
+        """Once in each life: this node has nothing to own, and never will have."""
+        oldest = oldest_of(cluster)
+        if oldest > FORMAT and not self._warned:
+            self._warned = True
+            _log.warning(
+                "this node owns no shard: it is NoETL %s, which reads logs up to format %s, and all shards are in format %s or newer;"
+                " start the NoETL that has written them",
+                __version__,
+                FORMAT,
+                oldest,
+            )
 
     # -- the beginning of a shard --------------------------------------------------------------------------------------
 
@@ -286,7 +336,7 @@ class Shards(Actor[ShardsInbox]):
     def _start(self, owned: Owned, left: list[int], ctx: Context[ShardsInbox]) -> None:
         lease, own = owned.lease, ctx.self_ref
         ref: Ref[ShardInbox] = ctx.spawn(
-            lambda: Shard(self._engine, lease, is_common=True, over=lambda over: own.report(ExecutionEnded(over))),
+            lambda: Shard(self._engine, lease, format_=owned.format, is_common=True, over=lambda over: own.report(ExecutionEnded(over))),
             f"{lease.id}.{lease.epoch}.{ctx.clock.monotonic():.0f}",
             shutdown_s=20.0,
             record=lease.id,

@@ -21,7 +21,7 @@ def node_row(parts: Parts) -> NodeRow:
         host=info.host,
         pid=info.pid,
         version=__version__,
-        format=int(FORMAT),
+        format=info.format,
         started_at=info.started_at,
         url=info.url,
         pools={name: PoolRow(slots_of(pool), pool.tools) for name, pool in profile.pools.items()},
@@ -41,6 +41,7 @@ def node_info(parts: Parts) -> NodeInfo:
         version=__version__,
         url=serving.url or _will_listen_at(parts),
         draining=serving.draining,
+        format=FORMAT,
     )
 
 

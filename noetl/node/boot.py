@@ -173,7 +173,7 @@ def _with_bus(parts: Parts) -> tuple[ChildSpec, ...]:
 async def _running(parts: Parts, home: Path, title: str, *more: ChildSpec) -> AsyncIterator[Node]:
     from noetl.actors.loop import Runtime  # noqa: PLC0415  as above
     from noetl.actors.watchdog import watch  # noqa: PLC0415
-    from noetl.node.reports import written  # noqa: PLC0415
+    from noetl.node.reports import crashes, written  # noqa: PLC0415
     from noetl.node.serving import adoption, local_client  # noqa: PLC0415
     from noetl.node.tree import tree  # noqa: PLC0415
     from noetl.supervisors.static import GaveUp, start_tree  # noqa: PLC0415
@@ -181,19 +181,20 @@ async def _running(parts: Parts, home: Path, title: str, *more: ChildSpec) -> As
     runtime = Runtime(parts.clock, parts.probe)
     if parts.serving is not None:
         parts.serving.runtime = runtime
-    try:
-        root = await start_tree(runtime, tree(parts, *more))
-    except GaveUp as error:
-        raise _cause(error) from error
-    with written(parts), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
+    with written(parts):
         try:
-            client, left = local_client(parts, runtime), adoption(parts, runtime)
-            if parts.serving is not None and left is not None:
-                await left.take_up_left(is_alive)
-            async with _control(runtime, parts, home, title) as (socket, warnings):
-                yield Node(parts.owner.node, runtime, parts, client, left, parts.probe, root, socket, warnings)
-        finally:
-            await runtime.stop(root)
+            root = await start_tree(runtime, tree(parts, *more))
+        except GaveUp as error:
+            raise _cause(error) from error
+        with contextlib.closing(crashes(parts)), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
+            try:
+                client, left = local_client(parts, runtime), adoption(parts, runtime)
+                if parts.serving is not None and left is not None:
+                    await left.take_up_left(is_alive)
+                async with _control(runtime, parts, home, title) as (socket, warnings):
+                    yield Node(parts.owner.node, runtime, parts, client, left, parts.probe, root, socket, warnings)
+            finally:
+                await runtime.stop(root)
 
 
 @contextlib.asynccontextmanager

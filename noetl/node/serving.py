@@ -102,6 +102,7 @@ def _info(member: Member) -> NodeInfo:
         version=row.version,
         url=row.url,
         draining=member.draining,
+        format=row.format,
     )
 
 

@@ -102,7 +102,7 @@ async def test_connections_that_are_cut_lose_and_double_nothing(admin: tuple[Sto
     store, connection = admin
     shard = await store.shards.new_shard(owner())
     cut: list[int] = []
-    answered = 0
+    answered, cutting = 0, asyncio.Lock()
 
     async def write(id_: int) -> None:
         """The texts of `stored`, one version after the other; now and then all connections are cut."""
@@ -114,7 +114,8 @@ async def test_connections_that_are_cut_lose_and_double_nothing(admin: tuple[Sto
             answered += 1
             if answered % 20 == 0:
                 await asyncio.sleep(0)
-                cut.append(await backends(connection))
+                async with cutting:
+                    cut.append(await backends(connection))
             assert await told is None
             more = {"previous": made.hash}
 
@@ -166,9 +167,20 @@ async def test_a_text_with_a_nul_is_kept_as_far_as_the_server_can(admin: tuple[S
     assert kept.error == "a\\0b"
 
 
+async def test_a_store_of_a_newer_version_is_opened_while_that_has_only_added_to_it(admin: tuple[Store, Any], postgres: Postgres) -> None:
+    """Nodes of the version before go on, and may be started again, while a cluster is brought to a newer one."""
+    _, connection = admin
+    await connection.execute("update format set version = 99; alter table shards add column more int")
+    dsn = postgres.dsn(await connection.fetchval("select current_database()"))
+    store = await open_postgres(PostgresSettings(dsn=dsn), StoreSettings(), Path("unused"))
+    await keep(store, append(1, 1, await store.shards.new_shard(owner())))
+    await store.close()
+    assert await connection.fetchval("select version from format") == 99
+
+
 async def test_a_store_of_a_newer_version_is_refused(admin: tuple[Store, Any], postgres: Postgres) -> None:
     _, connection = admin
-    await connection.execute("update format set version = 99")
+    await connection.execute("update format set version = 99, oldest = 98")
     dsn = postgres.dsn(await connection.fetchval("select current_database()"))
     with pytest.raises(StoreTooNew, match="format 99"):
         await open_postgres(PostgresSettings(dsn=dsn), StoreSettings(), Path("unused"))
