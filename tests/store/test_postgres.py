@@ -14,9 +14,10 @@ from noetl.errors import LogUnavailable, StaleVersion, StoreTooNew
 from noetl.settings import PostgresSettings, StoreSettings
 from noetl.store.log import check_chain
 from noetl.store.logs.postgres import open_postgres
+from noetl.store.members import NodeRow
 from noetl.store.store import Store
 from tests.postgres import Postgres, new_database
-from tests.store.appends import answer, append, keep, owner, stored
+from tests.store.appends import AT, answer, append, keep, owner, stored
 
 
 @pytest.fixture
@@ -165,6 +166,46 @@ async def test_a_text_with_a_nul_is_kept_as_far_as_the_server_can(admin: tuple[S
     kept = await store.executions.execution(7)
     assert kept is not None
     assert kept.error == "a\\0b"
+
+
+async def test_a_connection_that_is_cut_while_the_driver_is_busy_with_it_is_like_any_other(admin: tuple[Store, Any]) -> None:
+    store, _ = admin
+    with pytest.raises(LogUnavailable, match="torn"):
+        async with store.members._database.connection():  # type: ignore[attr-defined]
+            raise asyncpg.InternalClientError("torn")
+
+
+async def test_a_heart_beats_on_when_its_connection_is_torn_and_may_be_stopped_after_its_end(admin: tuple[Store, Any]) -> None:
+    store, _ = admin
+    members: Any = store.members
+    row = NodeRow(id="a", profile="p", roles=(), host="h", pid=1, version="1", format=1, started_at=AT)
+    own, connect, lost = await members.join(row, 0.3), members._database.connect, asyncio.Event()
+    torn: list[Torn] = []
+
+    async def tears() -> Any:
+        if len(torn) == 3:
+            return await connect()
+        torn.append(Torn())
+        return torn[-1]
+
+    members._database.connect = tears
+    heart = members.heart(own, 0.3, lost.set)
+    while len(torn) < 3 or not (await members.cluster()).members[0].is_alive:
+        await asyncio.sleep(0.01)
+    await members.leave(own)
+    await lost.wait()
+    heart._thread.join()
+    heart.stop()
+
+
+class Torn:
+    """A connection that is cut while the driver is busy with it."""
+
+    async def fetchval(self, *_: Any) -> Any:
+        raise asyncpg.InternalClientError("torn")
+
+    def terminate(self) -> None:
+        """It is gone already."""
 
 
 async def test_a_store_of_a_newer_version_is_opened_while_that_has_only_added_to_it(admin: tuple[Store, Any], postgres: Postgres) -> None:

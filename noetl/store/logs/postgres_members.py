@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import threading
@@ -14,7 +15,7 @@ import msgspec
 
 from noetl.errors import Fenced
 from noetl.store.lease import Shard
-from noetl.store.logs.postgres_database import Database
+from noetl.store.logs.postgres_database import Database, Lost
 from noetl.store.logs.postgres_shards import lock_shards
 from noetl.store.members import RENEWALS_PER_LEASE, Cluster, Heart, Incarnation, Member, NodeRow, ShardRow
 
@@ -143,7 +144,8 @@ class ThreadHeart:
         self._thread.start()
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the life was over, and the thread has ended by itself
+            self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
@@ -162,7 +164,7 @@ class ThreadHeart:
                             connection = await self._database.connect()
                     async with asyncio.timeout(self._every_s * 2):
                         renewed = await connection.fetchval(_RENEW, self._incarnation.number)
-                except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except (*Lost, asyncpg.PostgresError) as error:
                     _log.debug("the lease of %s was not renewed: %s", self._incarnation, error)
                     _terminate(connection)
                     connection = None
