@@ -49,7 +49,9 @@ async def folded(store: Store, execution_id: int, ext_hook: ExtHook = unpack_lea
     snapshot = await store.snapshots.snapshot(execution_id)
     if snapshot is not None and snapshot.evolve == str(FORMAT) and (kept := unpack(snapshot.body, ext_hook)) is not None:
         state, version, next_seq, last = kept, snapshot.version, snapshot.next_seq, snapshot.hash
-    rows = await store.log.read(execution_id, after=version)
+    rows = await store.log.read(execution_id, after=max(version - 1, 0))
+    if version and rows:  # the append that the snapshot was made after says when that was
+        at, rows = rows[0].at, rows[1:]
     check_chain(rows, last, version)
     decoder = _decoder(ext_hook)
     for stored in rows:

@@ -13,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from noetl.clock import Clock, SystemClock
+from noetl.clock import Clock, OffsetClock, SystemClock
 from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
 from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
 from noetl.node.profile import Profile, needed, settings_on
 from noetl.probe import Probe
-from noetl.settings import Settings
+from noetl.settings import Settings, TestingSettings
 from noetl.tools.tool import Resources
 from noetl.vault.keyring import KeyRing, open_keys
 from noetl.vault.secrets import Secrets
@@ -99,11 +99,15 @@ async def running_node(
         try:
             await _start_early(resources, kinds)
             keys = await open_keys(settings.vault, None if place.file is None else place.directory, environment)
-            parts = _parts(profile, settings, place, vault, keys, resources, environment, clock or SystemClock(), serve)
+            parts = _parts(profile, settings, place, vault, keys, resources, environment, clock or _clock(settings.testing), serve)
             async with _running(parts, home, title, *_with_bus(parts)) as node:
                 yield node
         finally:
             await resources.close()
+
+
+def _clock(testing: TestingSettings) -> Clock:
+    return SystemClock() if testing.clock_offset_file is None else OffsetClock(Path(testing.clock_offset_file))
 
 
 async def _start_early(resources: Resources, kinds: Collection[str]) -> None:
