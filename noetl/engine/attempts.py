@@ -82,7 +82,7 @@ class Attempts:
         """Set the timers of steps that have a timeout."""
         for run in runs:
             if run.timeout_s is not None and run.id not in self._limits:
-                left = run.timeout_s - (self._line.now() - run.started_at).total_seconds()
+                left = self._line.moment(run.started_at) + run.timeout_s - ctx.clock.monotonic()
                 self._limits[run.id] = ctx.send_after(max(left, 0.0), StepTimedOut(run=run.id))
 
     def start(self, keys: Iterable[Key], program: Program, state: State, ctx: Context[ExecutionInbox]) -> None:
@@ -93,19 +93,19 @@ class Attempts:
             if found is None or key in self._running:
                 continue
             run, frame = found
-            due = self._due_of(frame, self._due.pop(key, None), passed_s)
+            due = self._due_of(frame, self._due.pop(key, None))
             if due is not None and due.at_s > passed_s:
                 self._due[key] = due
             else:
                 self._order(program, state, run, frame, ctx)
         self._set_alarm(passed_s, ctx)
 
-    def _due_of(self, frame: Frame, known: Due | None, passed_s: float) -> Due | None:
+    def _due_of(self, frame: Frame, known: Due | None) -> Due | None:
         if frame.due_at is None:
             return None
         if known is not None and known.at == frame.due_at:
             return known
-        return Due(frame.due_at, passed_s + (frame.due_at - self._line.now()).total_seconds())
+        return Due(frame.due_at, self._line.moment(frame.due_at))
 
     def start_due(self, program: Program, state: State, ctx: Context[ExecutionInbox]) -> None:
         """The alarm has gone off. Timers are coarser than the clock: what is due in a moment gets another."""

@@ -240,6 +240,7 @@ class Execution(Actor[ExecutionInbox]):
         self._line.reach(self._journal.at)
         if row is not None and row.wake_at is not None and due is not None:
             self._line.woken(due, row.wake_at)
+        self._line.reach(self._line.now())
 
     def _take_in(self, rows: list[InboxRow]) -> None:
         for row in rows:
@@ -277,12 +278,13 @@ class Execution(Actor[ExecutionInbox]):
             self._take_turn(ctx)
 
     def _take_turn(self, ctx: Context[ExecutionInbox]) -> None:
-        engine = self._engine
+        engine, now = self._engine, self._line.now()
+        self._line.reach(now)
         turn = self._turn = Turn(
             self._known_program(),
             self._state,
             engine.cache.load,
-            self._line.now(),
+            now,
             chance=engine.chance(),
             node=engine.node,
             format_=self._home.format,
@@ -310,7 +312,6 @@ class Execution(Actor[ExecutionInbox]):
             return
         self._leaves, wake_at = self._waits(turn)
         append = self._journal.append_of(turn, consumed, waiting=self._leaves, wake_at=None if wake_at is None else self._line.on_the_wall(wake_at))
-        self._line.reach(turn.now)
         self._others = tuple({row.execution_id for row in append.inbox})
         self._engine.store.log.append(append, ctx.callback(lambda error: AppendEnded(error=error)))
 
@@ -387,7 +388,7 @@ class Execution(Actor[ExecutionInbox]):
     def _set_grace(self, ctx: Context[ExecutionInbox]) -> None:
         until = self._state.grace_until
         if until is not None:
-            ctx.send_after(max((until - self._line.now()).total_seconds(), 0.0), messages.GraceOver())
+            ctx.send_after(max(self._line.moment(until) - ctx.clock.monotonic(), 0.0), messages.GraceOver())
 
     def _keep_snapshot(self, ctx: Context[ExecutionInbox]) -> None:
         snapshot = self._journal.snapshot_of(self._state, self._engine.settings.store.snapshot_every)

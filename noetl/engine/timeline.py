@@ -28,12 +28,16 @@ class Timeline:
         return self._at(self._clock.now())
 
     def reach(self, at: dt.datetime) -> None:
-        """That is the time now, at least: it is in the log."""
+        """That is the time now, at least: a turn has it, or the log."""
         self._reached, self._since_s = max(at, self._reached), self._clock.monotonic()
+
+    def moment(self, at: dt.datetime) -> float:
+        """What the monotonic clock shows at that time, as seen from the time reached last: the wall clock may have jumped since."""
+        return self._since_s + (at - self._reached).total_seconds()
 
     def woken(self, due: dt.datetime, wake_at: dt.datetime) -> None:
         """While this execution was not in memory the wall clock has gone on: what is due at `due` was to come when it shows `wake_at`."""
-        self.reach(max(due + (self._clock.now() - wake_at), self.now()))
+        self.reach(due + (self._clock.now() - wake_at))
 
     def on_the_wall(self, at: dt.datetime) -> dt.datetime:
         """What the wall clock will show then."""

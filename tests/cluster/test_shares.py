@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 
 from noetl.cluster.formats import common_format, oldest_of, to_raise
+from noetl.cluster.membership import Vicinity
 from noetl.cluster.shares import moves
 from noetl.store.lease import Shard
 from noetl.store.members import Cluster, Incarnation, Member, NodeRow, ShardRow
@@ -75,7 +76,9 @@ def test_shards_do_not_move_while_they_are_raised_one_by_one() -> None:
     ids=["nobody", "alive", "draining", "may be back", "a worker", "a newer one"],
 )
 def test_the_format_of_the_cluster_is_the_newest_that_all_members_read(older: tuple[Member, ...], common: int) -> None:
-    assert common_format((*older, NEW)) == common
+    vicinity = Vicinity()
+    vicinity.see(Cluster((*older, NEW), ()))
+    assert common_format((*older, NEW)) == vicinity.format == common
 
 
 def test_a_node_raises_its_own_shards_once_all_read_the_newer_format() -> None:

@@ -45,6 +45,18 @@ def test_behind_a_jump_back_it_goes_on_from_where_it_was() -> None:
     assert line.on_the_wall(START + 5 * SECOND) == clock.now() + 4 * SECOND
 
 
+def test_what_was_to_come_is_not_moved_by_a_jump_since() -> None:
+    clock = SetClock()
+    line = Timeline(clock)
+    clock.passed_s = 7.0
+    line.reach(line.now())
+    due = line.now() + 3 * SECOND
+    for off in (HOUR, -HOUR):
+        clock.off = off
+        clock.passed_s += 1.0
+        assert line.moment(due) == 10.0
+
+
 def test_an_execution_of_a_node_that_was_ahead_goes_on_behind_its_last_append() -> None:
     line = Timeline(SetClock())
     line.reach(START + HOUR)
