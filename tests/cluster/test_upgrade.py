@@ -72,6 +72,8 @@ async def test_a_cluster_is_brought_to_a_newer_version_node_by_node_while_execut
     await begun(cluster, "s2", 3)
     await all_right(cluster)
     assert set((await cluster.check()).ran_on()) == {"w1", "w2"}, "workers of both versions serve servers of both"
+    bodies = [row.body for id_ in cluster.ids for row in await cluster.store.log.read(id_)]
+    assert {otherversion.FIELD.encode() in body for body in bodies} == {True, False}, "events of both versions were read"
     await begun(cluster, "s2", 3)
     assert await asyncio.to_thread(cluster.nodes["w1"].stop) == 0
     await begun(cluster, "s1", 3)
