@@ -137,6 +137,13 @@ class ClusterSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether committed events are put on the bus, for live views and other systems."""
 
 
+class TestingSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What only tests set."""
+
+    clock_offset_file: str | None = None
+    """A file that says by how many seconds the node's wall clock is off. None: it is right."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything. Each role is handed its own part."""
 
@@ -152,6 +159,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     postgres: PostgresSettings = PostgresSettings()
     nats: NatsSettings = NatsSettings()
     cluster: ClusterSettings = ClusterSettings()
+    testing: TestingSettings = TestingSettings()
     playbook_path: tuple[str, ...] = ()
     """Catalog roots: folders in which a playbook path is looked up."""
     credentials: str | None = None

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _READY = re.compile(r"node (\S+) (?:listens at (http://\S+)|runs the pools)")
@@ -17,11 +17,13 @@ _END_S = 30.0
 
 
 class Server:
-    """A node that was started with `noetl node start`. `said` are the lines that it has printed."""
+    """A node that was started with `noetl node start`, or what `program` has in its place. `said` are the lines that it has printed."""
 
-    def __init__(self, home: Path, *options: str, profile: str = "solo", environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, *options: str, profile: str = "solo", environment: dict[str, str] | None = None, program: Sequence[str] = ("-m", "noetl")
+    ) -> None:
         port = [] if "--port" in options else ["--port", "0"]
-        command = [sys.executable, "-m", "noetl", "node", "start", profile, *port, *options]
+        command = [sys.executable, *program, "node", "start", profile, *port, *options]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("NOETL_")}
         self.environment = {**inherited, "NOETL_HOME": str(home), **(environment or {})}
         self.process = subprocess.Popen(command, cwd=home.parent, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from noetl.actors.actor import AsyncActor, Context, Reason
+from noetl.cluster.formats import common_format
 from noetl.cluster.shares import overdue
 from noetl.errors import Fenced, LogUnavailable, NotFound
 from noetl.probe import Happening
@@ -70,6 +71,18 @@ class Vicinity:
     @property
     def members(self) -> tuple[Member, ...]:
         return self.cluster.members
+
+    @property
+    def format(self) -> int:
+        """The newest format of logs that all members read."""
+        return common_format(self.members)
+
+    def format_of(self, shard: int) -> int:
+        """In which format the logs of a common shard may be written, by the last look. Raises `NotFound`."""
+        found = next((row.format for row in self.cluster.shards if row.shard.id == shard), None)
+        if found is None:
+            raise NotFound(f"there is no common shard {shard}")
+        return found
 
     def life(self) -> Incarnation:
         """Raises `NotFound` while this node is no member."""

@@ -1,20 +1,22 @@
 """Which of the common shards a node takes, and which it gives back. Pure: from what all nodes can see, each decides for itself.
 
 Every server may own an equal share. A node takes what is nobody's up to its share, and gives back what is beyond it; so when a node joins or goes,
-only the shards that must move do.
+only the shards that must move do. Shards that only some servers read, since their format is newer, are shared by those alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
+from noetl.cluster.formats import readers
 from noetl.store.lease import Shard
-from noetl.store.members import Cluster, Incarnation, Member
+from noetl.store.members import Cluster, Incarnation, Member, ShardRow
 
 OWNS: Final = "shards"
 """The role of nodes that own shards."""
@@ -32,15 +34,32 @@ def owners(members: Iterable[Member]) -> list[Member]:
 
 def moves(cluster: Cluster, own: Incarnation) -> Moves:
     """What the node of that incarnation should do now."""
-    mine = [row.shard for row in cluster.shards if row.owner == own]
     servers = owners(cluster.members)
-    if all(member.incarnation != own for member in servers):
-        return Moves(give=tuple(mine))
-    share = math.ceil(len(cluster.shards) / len(servers))
-    free = [row.shard.id for row in cluster.shards if row.owner is None]
+    take: tuple[int, ...] = ()
+    give: tuple[Shard, ...] = ()
+    for rows, sharers in _groups(cluster.shards, servers):
+        share = math.ceil(len(rows) / len(sharers)) if own in sharers else 0
+        within = _within(rows, share, own)
+        take, give = take + within.take, give + within.give
+    return Moves(take, give)
+
+
+def _groups(shards: Iterable[ShardRow], servers: list[Member]) -> Iterator[tuple[list[ShardRow], list[Incarnation]]]:
+    """Shards that the same servers may own, and those servers. A node reads all formats up to its own, so how many they are tells who they are."""
+    groups: defaultdict[int, list[ShardRow]] = defaultdict(list)
+    for row in shards:
+        groups[len(readers(row, servers))].append(row)
+    for rows in groups.values():
+        yield rows, [member.incarnation for member in readers(rows[0], servers)]
+
+
+def _within(rows: list[ShardRow], share: int, own: Incarnation) -> Moves:
+    """Among shards that are shared equally."""
+    mine = [row.shard for row in rows if row.owner == own]
     if len(mine) > share:
         liked_least = sorted(mine, key=lambda shard: _liking(own.node, shard.id))
         return Moves(give=tuple(liked_least[: len(mine) - share]))
+    free = [row.shard.id for row in rows if row.owner is None]
     liked_most = sorted(free, key=lambda id_: _liking(own.node, id_), reverse=True)
     return Moves(take=tuple(liked_most[: share - len(mine)]))
 

@@ -6,6 +6,8 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+from msgspec import Struct
+
 from noetl.actors.actor import Context, Timer
 from noetl.actors.ref import Ref
 from noetl.dsl.lookup import NotLoaded
@@ -17,6 +19,7 @@ from noetl.engine.program import Program
 from noetl.engine.state import Frame, Run, State
 from noetl.engine.step import Committed, StartAttempt, StopAttempts
 from noetl.engine.supervisor import CloseStep, Dispatch, SupervisorInbox
+from noetl.engine.timeline import Timeline
 from noetl.events import AnyEvent, AttemptCancelled, AttemptFailed, AttemptLost, AttemptSucceeded, ChildStarted, StepScheduled
 from noetl.values import Handle
 
@@ -27,16 +30,24 @@ Key = tuple[int, int]
 """Run and iteration: a frame."""
 
 
+class Due(Struct, frozen=True):
+    """When a frame's attempt may start, and when that is by the monotonic clock: a wall clock that jumps meanwhile changes nothing."""
+
+    at: dt.datetime
+    at_s: float
+
+
 class Attempts:
     """What runs, what waits for its time, and what has a time limit. All of it follows from the state, and is found again from it."""
 
-    def __init__(self, engine: Engine, supervisor: Ref[SupervisorInbox]) -> None:
+    def __init__(self, engine: Engine, supervisor: Ref[SupervisorInbox], line: Timeline) -> None:
         self._engine = engine
         self._supervisor = supervisor
+        self._line = line
         self._running: dict[Key, tuple[str, int, int]] = {}
-        self._due: dict[Key, dt.datetime] = {}
+        self._due: dict[Key, Due] = {}
         self._limits: dict[int, Timer] = {}
-        self._alarm: tuple[dt.datetime, Timer] | None = None
+        self._alarm: tuple[float, Timer] | None = None
 
     def idle_after(self, events: Sequence[AnyEvent]) -> bool:
         """Whether nothing runs any more when these events are in the log."""
@@ -71,23 +82,30 @@ class Attempts:
         """Set the timers of steps that have a timeout."""
         for run in runs:
             if run.timeout_s is not None and run.id not in self._limits:
-                left = run.timeout_s - (ctx.now() - run.started_at).total_seconds()
+                left = self._line.moment(run.started_at) + run.timeout_s - ctx.clock.monotonic()
                 self._limits[run.id] = ctx.send_after(max(left, 0.0), StepTimedOut(run=run.id))
 
     def start(self, keys: Iterable[Key], program: Program, state: State, ctx: Context[ExecutionInbox]) -> None:
         """Start the attempts of these frames, or set them waiting for their time."""
-        now = ctx.now()
+        passed_s = ctx.clock.monotonic()
         for key in keys:
             found = _wanted(state, key)
             if found is None or key in self._running:
                 continue
             run, frame = found
-            self._due.pop(key, None)
-            if frame.due_at is not None and frame.due_at > now:
-                self._due[key] = frame.due_at
+            due = self._due_of(frame, self._due.pop(key, None))
+            if due is not None and due.at_s > passed_s:
+                self._due[key] = due
             else:
                 self._order(program, state, run, frame, ctx)
-        self._set_alarm(now, ctx)
+        self._set_alarm(passed_s, ctx)
+
+    def _due_of(self, frame: Frame, known: Due | None) -> Due | None:
+        if frame.due_at is None:
+            return None
+        if known is not None and known.at == frame.due_at:
+            return known
+        return Due(frame.due_at, self._line.moment(frame.due_at))
 
     def start_due(self, program: Program, state: State, ctx: Context[ExecutionInbox]) -> None:
         """The alarm has gone off. Timers are coarser than the clock: what is due in a moment gets another."""
@@ -114,7 +132,7 @@ class Attempts:
             self._supervisor.report(Dispatch(order.call.run, order.call.step, StartAttempt(order), start=True))
 
     def _order(self, program: Program, state: State, run: Run, frame: Frame, ctx: Context[ExecutionInbox]) -> None:
-        engine, now = self._engine, ctx.now()
+        engine, now = self._engine, self._line.now()
         self._running[run.id, frame.index] = (frame.current_task, frame.attempt, frame.call)
         try:
             self.ordered(build(program, state, run, frame, engine.cache.load, now, engine.extra_names), state)
@@ -123,16 +141,16 @@ class Attempts:
             work = _read_and_build(hold, error.handle, lambda: build(program, state, run, frame, hold.load, now, engine.extra_names))
             ctx.run(work, lambda answer: Fetched(what="order", answer=answer))
 
-    def _set_alarm(self, now: dt.datetime, ctx: Context[ExecutionInbox]) -> None:
+    def _set_alarm(self, passed_s: float, ctx: Context[ExecutionInbox]) -> None:
         """One timer for the first that is due."""
-        first = min(self._due.values(), default=None)
+        first = min((due.at_s for due in self._due.values()), default=None)
         if self._alarm is not None:
             if self._alarm[0] == first:
                 return
             self._alarm[1].cancel()
             self._alarm = None
         if first is not None:
-            self._alarm = (first, ctx.send_after(max((first - now).total_seconds(), 0.0), DueNow()))
+            self._alarm = (first, ctx.send_after(max(first - passed_s, 0.0), DueNow()))
 
 
 async def _read_and_build(hold: Hold, first: Handle, make: Callable[[], Order]) -> Order:

@@ -399,6 +399,8 @@ class NodeInfo(Struct, frozen=True, kw_only=True):
     pools: dict[str, int] = {}
     shards: int = 0
     capabilities: dict[str, Any] = {}
+    format: int = 0
+    """The newest format of logs that it reads."""
 
 
 class NodeList(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from noetl.events import (
     AttemptSucceeded,
     CancelRequested,
     ChildStarted,
+    Event,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionFailed,
@@ -43,8 +44,11 @@ from noetl.events import (
 )
 from noetl.values import Handle, encode
 
-FORMAT: Final = "3"
-"""Names this code in snapshots. Raise it whenever an event comes to mean something else, or the state gets another shape."""
+FORMAT: Final = 3
+"""The newest format of logs that this code reads; it names this code in snapshots, too. Raise it whenever there is a new kind of event, an event
+comes to mean something else, or the state gets another shape."""
+SINCE: Final[Mapping[type[Event], int]] = {}
+"""Kinds of events that not every format has -> the first that has them. `decide` gives one only when `Turn.format` is as new."""
 
 
 def evolve(state: State, event: AnyEvent) -> State:

@@ -23,6 +23,7 @@ from noetl.engine.messages import AppendEnded, DueNow, ExecutionInbox, Fetched, 
 from noetl.engine.program import Program
 from noetl.engine.state import State
 from noetl.engine.supervisor import SupervisorInbox
+from noetl.engine.timeline import Timeline
 from noetl.engine.turn import Turn
 from noetl.errors import NoetlError, NotFound, StoreError
 from noetl.events import AnyEvent, ExecutionRequested, ExecutionStopping
@@ -41,7 +42,7 @@ class ExecutionAdvanced(Happening, frozen=True):
 
 
 class Home:
-    """What an execution tells the shard that it lives in."""
+    """What an execution tells the shard that it lives in, and in which format it may write there."""
 
     def __init__(
         self,
@@ -51,8 +52,11 @@ class Home:
         ended: Callable[[State], None],
         wake: Callable[[tuple[int, ...]], None],
         passivated: Callable[[int], None],
+        format_: int,
     ) -> None:
         self.shard = shard
+        self.format = format_
+        """Of the log. It may grow while the execution runs."""
         self.accepted = accepted
         self.ended = ended
         self.wake = wake
@@ -76,6 +80,7 @@ class Execution(Actor[ExecutionInbox]):
         "_home",
         "_journal",
         "_leaves",
+        "_line",
         "_others",
         "_program",
         "_reporters",
@@ -105,7 +110,8 @@ class Execution(Actor[ExecutionInbox]):
         self._home = home
         self._state = State(execution_id=execution_id)
         self._journal = Journal(execution_id, home.shard, engine.secrets, engine.origin)
-        self._attempts = Attempts(engine, supervisor)
+        self._line = Timeline(engine.clock)
+        self._attempts = Attempts(engine, supervisor, self._line)
         self._begin = begin
         self._program = program
         self._resume = resume
@@ -209,6 +215,7 @@ class Execution(Actor[ExecutionInbox]):
     def _recovered(self, state: State, program: Program, rows: list[InboxRow], ctx: Context[ExecutionInbox]) -> None:
         """What the log says is under way is ordered again: steps that still run it know it, and others start it."""
         self._state, self._program = state, program
+        self._find_time()
         self._home.accepted(state.execution_id)  # an incarnation that crashed between commit and answer has not said so
         if state.status in ENDED and not self._resume:
             self._end_reports()
@@ -226,6 +233,14 @@ class Execution(Actor[ExecutionInbox]):
         self._attempts.limit(state.runs.values(), ctx)
         if state.grace_until is not None and not state.stopping:
             self._set_grace(ctx)
+
+    def _find_time(self) -> None:
+        """Behind the last append; and if the store was to wake it, as much later as has passed since."""
+        row, due = self._journal.row, self._first_due(self._journal.at)
+        self._line.reach(self._journal.at)
+        if row is not None and row.wake_at is not None and due is not None:
+            self._line.woken(due, row.wake_at)
+        self._line.reach(self._line.now())
 
     def _take_in(self, rows: list[InboxRow]) -> None:
         for row in rows:
@@ -263,14 +278,16 @@ class Execution(Actor[ExecutionInbox]):
             self._take_turn(ctx)
 
     def _take_turn(self, ctx: Context[ExecutionInbox]) -> None:
-        engine = self._engine
+        engine, now = self._engine, self._line.now()
+        self._line.reach(now)
         turn = self._turn = Turn(
             self._known_program(),
             self._state,
             engine.cache.load,
-            max(ctx.now(), self._journal.at),
+            now,
             chance=engine.chance(),
             node=engine.node,
+            format_=self._home.format,
             holds_secret=engine.secrets.found_in,
             inline_max_bytes=engine.settings.values.inline_max_bytes,
         )
@@ -294,7 +311,7 @@ class Execution(Actor[ExecutionInbox]):
                 self._appended(None, ctx)
             return
         self._leaves, wake_at = self._waits(turn)
-        append = self._journal.append_of(turn, consumed, waiting=self._leaves, wake_at=wake_at)
+        append = self._journal.append_of(turn, consumed, waiting=self._leaves, wake_at=None if wake_at is None else self._line.on_the_wall(wake_at))
         self._others = tuple({row.execution_id for row in append.inbox})
         self._engine.store.log.append(append, ctx.callback(lambda error: AppendEnded(error=error)))
 
@@ -371,7 +388,7 @@ class Execution(Actor[ExecutionInbox]):
     def _set_grace(self, ctx: Context[ExecutionInbox]) -> None:
         until = self._state.grace_until
         if until is not None:
-            ctx.send_after(max((until - ctx.now()).total_seconds(), 0.0), messages.GraceOver())
+            ctx.send_after(max(self._line.moment(until) - ctx.clock.monotonic(), 0.0), messages.GraceOver())
 
     def _keep_snapshot(self, ctx: Context[ExecutionInbox]) -> None:
         snapshot = self._journal.snapshot_of(self._state, self._engine.settings.store.snapshot_every)
@@ -383,18 +400,18 @@ class Execution(Actor[ExecutionInbox]):
         """Whether, after this turn, nothing is to be done for so long that the execution may leave memory; and when it is to be woken."""
         if turn.ending or turn.needs or turn.more or not self._attempts.idle_after(turn.events):
             return False, None
-        wake_at = self._wake_at(turn)
+        wake_at = self._first_due(turn.now)
         if wake_at is not None and (wake_at - turn.now).total_seconds() < self._engine.settings.engine.passivate_after_s:
             return False, None
         return True, wake_at
 
-    def _wake_at(self, turn: Turn) -> dt.datetime | None:
+    def _first_due(self, now: dt.datetime) -> dt.datetime | None:
         """The first time at which something is due. An attempt that may start at once is due now."""
         times: list[dt.datetime] = []
         for run in self._state.runs.values():
             if run.timeout_s is not None:
                 times.append(run.started_at + dt.timedelta(seconds=run.timeout_s))
-            times += [frame.due_at or turn.now for frame in run.frames.values() if frame.phase == "attempting" and frame.child is None]
+            times += [frame.due_at or now for frame in run.frames.values() if frame.phase == "attempting" and frame.child is None]
         return min(times, default=None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from noetl.engine import effects
-from noetl.engine.evolve import FORMAT
+from noetl.engine.evolve import FORMAT, SINCE
 from noetl.engine.recovery import folded
 from noetl.engine.sealing import seal_events
 from noetl.engine.snapshot import pack
@@ -36,9 +36,14 @@ class Journal:
         self._snapshot_seq = 1
 
     def append_of(self, turn: Turn, consumed: tuple[int, ...], *, waiting: bool, wake_at: dt.datetime | None) -> Append:
-        """The append that makes a turn's events true, with all that becomes true together with them. Moves the position on."""
+        """The append that makes a turn's events true, with all that becomes true together with them. Moves the position on.
+
+        Raises `ValueError` when other nodes that may have to go on with it would not read it: `decide` has not asked for the format.
+        """
         events = tuple(turn.events)
         kinds = frozenset(map(type, events))
+        if SINCE and (early := [kind.__name__ for kind in kinds if SINCE.get(kind, 0) > turn.format]):
+            raise ValueError(f"format {turn.format} has no {', '.join(sorted(early))}")
         body = encode_events(events)
         if self._secrets.found_in(body):
             body = encode_events(seal_events(events, self._secrets))
@@ -75,7 +80,7 @@ class Journal:
         if self._secrets.found_in(body):
             return None  # secrets are sealed in events only
         self._snapshot_seq = self.next_seq
-        return Snapshot(version=self.version, next_seq=self.next_seq, hash=self._hash, evolve=FORMAT, body=body)
+        return Snapshot(version=self.version, next_seq=self.next_seq, hash=self._hash, evolve=str(FORMAT), body=body)
 
     async def recover(self, store: Store) -> State:
         """Fold the log and go on behind it. Raises `NotFound`, `LogCorrupt`."""

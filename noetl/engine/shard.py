@@ -15,6 +15,7 @@ from noetl.actors.ref import Ref, Reply
 from noetl.engine import effects, messages, step
 from noetl.engine.effects import ENDED
 from noetl.engine.engine import Engine
+from noetl.engine.evolve import FORMAT
 from noetl.engine.exchange import Over
 from noetl.engine.execution import Execution, Home
 from noetl.engine.program import Program
@@ -111,13 +112,19 @@ class Reported(ShardMessage, frozen=True):
     reported: messages.Reported
 
 
+class FormatRaised(ShardMessage, frozen=True):
+    """From now on logs may be written in this format."""
+
+    to: int
+
+
 class Handled(ShardMessage, frozen=True):
     """To oneself: work of the shard's own is done."""
 
     outcome: Any
 
 
-ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Marked | Claimed | Reported | Handled
+ShardInbox = Submit | TakeUp | Watch | Look | Poll | Polled | Accepted | Ended | Passivated | Marked | Claimed | Reported | FormatRaised | Handled
 
 
 def _nobody(over: Over) -> None:
@@ -125,14 +132,17 @@ def _nobody(over: Over) -> None:
 
 
 class Shard(Actor[ShardInbox]):
-    """Executions that wait for long are not here: the store wakes them. `over` is told of those that have ended."""
+    """Executions that wait for long are not here: the store wakes them. `over` is told of those that have ended. `format_` is that of its logs."""
 
-    __slots__ = ("_crashes", "_engine", "_home", "_is_common", "_lease", "_live", "_over", "_resting", "_submitted", "_watchers")
+    __slots__ = ("_crashes", "_engine", "_format", "_home", "_is_common", "_lease", "_live", "_over", "_resting", "_submitted", "_watchers")
     trap_exit: ClassVar[bool] = True
     capacity: ClassVar[int] = 1_000_000
 
-    def __init__(self, engine: Engine, lease: ShardLease, *, is_common: bool = False, over: Callable[[Over], None] = _nobody) -> None:
+    def __init__(
+        self, engine: Engine, lease: ShardLease, *, format_: int = FORMAT, is_common: bool = False, over: Callable[[Over], None] = _nobody
+    ) -> None:
         self._engine = engine
+        self._format = format_
         self._lease = lease
         self._is_common = is_common
         self._over = over
@@ -153,6 +163,7 @@ class Shard(Actor[ShardInbox]):
             ended=lambda state: own.report(Ended(state)),
             wake=lambda ids: own.report(Look(ids)),
             passivated=lambda id_: own.report(Passivated(id_)),
+            format_=self._format,
         )
         if self._is_common:
             ctx.registry.register(shard_name(self._lease.id), own)
@@ -180,7 +191,7 @@ class Shard(Actor[ShardInbox]):
             case _:
                 self._hear(message, ctx)
 
-    def _hear(self, message: Accepted | Ended | Passivated | Poll | Polled | Marked | Handled, ctx: Context[ShardInbox]) -> None:
+    def _hear(self, message: Accepted | Ended | Passivated | Poll | Polled | Marked | FormatRaised | Handled, ctx: Context[ShardInbox]) -> None:
         """News of executions, and of the shard's own work."""
         match message:
             case Accepted(id):
@@ -195,6 +206,8 @@ class Shard(Actor[ShardInbox]):
                 self._polled(ids, ctx)
             case Marked(id, error, parent):
                 self._marked(id, error, parent, ctx)
+            case FormatRaised(to):
+                self._home.format = to
             case Handled(outcome):
                 if isinstance(outcome, BaseException):
                     raise outcome

@@ -237,8 +237,9 @@ class Shards(Actor[ShardsInbox]):
 
     def _start(self, owned: Owned, left: list[int], ctx: Context[ShardsInbox]) -> None:
         lease, own = owned.lease, ctx.self_ref
+        format_ = self._vicinity.format_of(lease.id)  # formats only grow: one that is behind is not wrong
         ref: Ref[ShardInbox] = ctx.spawn(
-            lambda: Shard(self._engine, lease, is_common=True, over=lambda over: own.report(ExecutionEnded(over))),
+            lambda: Shard(self._engine, lease, format_=format_, is_common=True, over=lambda over: own.report(ExecutionEnded(over))),
             f"{lease.id}.{lease.epoch}.{ctx.clock.monotonic():.0f}",
             shutdown_s=20.0,
             record=lease.id,

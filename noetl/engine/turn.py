@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from noetl.dsl.lookup import Load, NotLoaded
-from noetl.engine.evolve import evolve
+from noetl.engine.evolve import FORMAT, evolve
 from noetl.engine.program import Program
 from noetl.engine.scope import Scope
 from noetl.engine.state import Frame, Run, State
@@ -37,6 +37,7 @@ class Turn:
         chance: float = 0.5,
         holds_secret: Callable[[bytes], bool] = lambda encoded: False,
         node: str = "",
+        format_: int = FORMAT,
         inline_max_bytes: int = 65_536,
     ) -> None:
         self.program = program
@@ -46,6 +47,8 @@ class Turn:
         self.chance = chance
         """The turn's draw for jitter, in [0, 1)."""
         self.node = node
+        self.format = format_
+        """What its events give must be read by whoever reads this format."""
         self._inline_max_bytes = inline_max_bytes
         self._holds_secret = holds_secret
         self.events: list[AnyEvent] = []

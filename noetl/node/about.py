@@ -22,7 +22,7 @@ def node_row(parts: Parts) -> NodeRow:
         host=info.host,
         pid=info.pid,
         version=__version__,
-        format=int(FORMAT),
+        format=info.format,
         started_at=info.started_at,
         url=info.url,
         directory=directory_id(parts.directory),
@@ -45,6 +45,7 @@ def node_info(parts: Parts) -> NodeInfo:
         draining=serving.draining,
         pools={name: slots_of(pool) for name, pool in parts.profile.pools.items()},
         capabilities=parts.profile.capabilities,
+        format=FORMAT,
     )
 
 

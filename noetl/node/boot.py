@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from noetl.clock import Clock, SystemClock
+from noetl.clock import Clock, OffsetClock, SystemClock
 from noetl.errors import NoetlError
 from noetl.ids import ExecutionIds
 from noetl.node.artifacts import artifacts_root
@@ -21,7 +21,7 @@ from noetl.node.incarnation import is_alive, this_process
 from noetl.node.place import Place, opened_place
 from noetl.node.profile import Profile, needed, settings_on
 from noetl.probe import Probe
-from noetl.settings import Settings
+from noetl.settings import Settings, TestingSettings
 from noetl.tools.tool import Resources
 from noetl.vault.keyring import KeyRing, open_keys
 from noetl.vault.secrets import Secrets
@@ -100,11 +100,15 @@ async def running_node(
         try:
             await _start_early(resources, kinds)
             keys = await open_keys(settings.vault, None if place.file is None else place.directory, environment)
-            parts = _parts(profile, settings, place, vault, keys, resources, environment, clock or SystemClock(), serve)
+            parts = _parts(profile, settings, place, vault, keys, resources, environment, clock or _clock(settings.testing), serve)
             async with _running(parts, home, title, *_with_bus(parts)) as node:
                 yield node
         finally:
             await resources.close()
+
+
+def _clock(testing: TestingSettings) -> Clock:
+    return SystemClock() if testing.clock_offset_file is None else OffsetClock(Path(testing.clock_offset_file))
 
 
 async def _start_early(resources: Resources, kinds: Collection[str]) -> None:
@@ -174,7 +178,7 @@ def _with_bus(parts: Parts) -> tuple[ChildSpec, ...]:
 async def _running(parts: Parts, home: Path, title: str, *more: ChildSpec) -> AsyncIterator[Node]:
     from noetl.actors.loop import Runtime  # noqa: PLC0415  as above
     from noetl.actors.watchdog import watch  # noqa: PLC0415
-    from noetl.node.reports import written  # noqa: PLC0415
+    from noetl.node.reports import crashes, written  # noqa: PLC0415
     from noetl.node.serving import adoption, local_client  # noqa: PLC0415
     from noetl.node.tree import tree  # noqa: PLC0415
     from noetl.supervisors.static import GaveUp, start_tree  # noqa: PLC0415
@@ -182,19 +186,20 @@ async def _running(parts: Parts, home: Path, title: str, *more: ChildSpec) -> As
     runtime = Runtime(parts.clock, parts.probe)
     if parts.serving is not None:
         parts.serving.runtime = runtime
-    try:
-        root = await start_tree(runtime, tree(parts, *more))
-    except GaveUp as error:
-        raise _cause(error) from error
-    with written(parts), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
+    with written(parts):
         try:
-            client, left = local_client(parts, runtime), adoption(parts, runtime)
-            if parts.serving is not None and left is not None:
-                await left.take_up_left(is_alive)
-            async with _control(runtime, parts, home, title) as (socket, warnings):
-                yield Node(parts.owner.node, runtime, parts, client, left, parts.probe, root, socket, warnings)
-        finally:
-            await runtime.stop(root)
+            root = await start_tree(runtime, tree(parts, *more))
+        except GaveUp as error:
+            raise _cause(error) from error
+        with contextlib.closing(crashes(parts)), contextlib.closing(watch(runtime, hang_s=parts.settings.engine.loop_hang_s)):
+            try:
+                client, left = local_client(parts, runtime), adoption(parts, runtime)
+                if parts.serving is not None and left is not None:
+                    await left.take_up_left(is_alive)
+                async with _control(runtime, parts, home, title) as (socket, warnings):
+                    yield Node(parts.owner.node, runtime, parts, client, left, parts.probe, root, socket, warnings)
+            finally:
+                await runtime.stop(root)
 
 
 @contextlib.asynccontextmanager

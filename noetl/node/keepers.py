@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noetl.actors.actor import NORMAL, AsyncActor, Context, Reason
+from noetl.engine.evolve import FORMAT
 from noetl.node.parts import Parts
 from noetl.node.runlog import RunLog
 
@@ -41,7 +42,7 @@ class LeaseKeeper(AsyncActor[Any]):
 
     async def init(self, ctx: Context[Any]) -> None:
         assert self._parts.store is not None
-        self._parts.lease = await self._parts.store.shards.new_shard(self._parts.owner)
+        self._parts.lease = await self._parts.store.shards.new_shard(self._parts.owner, FORMAT)
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
         if self._parts.store is not None and self._parts.lease is not None:

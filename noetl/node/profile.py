@@ -32,7 +32,7 @@ _SEPARATORS: Final[Mapping[str, str]] = {
 """Of variables that are lists."""
 _PREFIX: Final = "NOETL_"
 _OTHER: Final = frozenset({"NOETL_HOME", "NOETL_ENV", "NOETL_URL", "NOETL_TOKEN"})
-_SECTIONS: Final = ("values", "python", "store", "artifacts", "engine", "log", "api", "http", "vault", "postgres", "nats", "cluster")
+_SECTIONS: Final = ("values", "python", "store", "artifacts", "engine", "log", "api", "http", "vault", "postgres", "nats", "cluster", "testing")
 
 
 class PoolProfile(Struct, frozen=True, forbid_unknown_fields=True):

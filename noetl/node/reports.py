@@ -24,20 +24,23 @@ LOGGER: Final = "noetl.actors"
 
 @contextlib.contextmanager
 def written(parts: Parts) -> Iterator[None]:
-    """While the node runs its reports are written to `logs/NODE.log` of its store; those of a node whose store is in memory to nowhere."""
+    """From its start on the node's reports are written to `logs/NODE.log` of its store; those of a node whose store is in memory to nowhere."""
     if not parts.keeps_files:
         handler: logging.Handler = logging.NullHandler()
     else:
         handler = _File(parts.directory / "logs" / f"{parts.owner.node}.log", parts.secrets.scrub, as_json=parts.settings.log.format == "json")
     logger = logging.getLogger(LOGGER)
     logger.addHandler(handler)
-    crashes = CrashLog(parts.probe, parts.secrets.scrub, now=parts.clock.now)
     try:
         yield
     finally:
-        crashes.close()
         logger.removeHandler(handler)
         handler.close()
+
+
+def crashes(parts: Parts) -> CrashLog:
+    """Reports crashes until it is closed. Those of a start that fails are told to the one who wanted it, and are no reports."""
+    return CrashLog(parts.probe, parts.secrets.scrub, now=parts.clock.now)
 
 
 def delete_reports(directory: Path, older_than_s: float) -> None:

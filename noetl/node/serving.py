@@ -119,6 +119,7 @@ def _info(member: Member, shards: int) -> NodeInfo:
         pools={name: pool.slots for name, pool in row.pools.items()},
         shards=shards,
         capabilities=row.capabilities,
+        format=row.format,
     )
 
 

@@ -9,6 +9,7 @@ from noetl.engine.auditor import Auditor
 from noetl.engine.dispatcher import Dispatcher
 from noetl.engine.pool import Pool
 from noetl.engine.publisher import Publisher
+from noetl.engine.raiser import Raiser
 from noetl.engine.shard import Shard
 from noetl.engine.shards import Shards
 from noetl.engine.worker import Desk, Taker
@@ -38,6 +39,7 @@ def tree(parts: Parts, *more: ChildSpec | SupervisorSpec) -> SupervisorSpec:
         "shards": (
             ChildSpec(id="dispatcher", start=partial(_dispatcher, parts)),
             ChildSpec(id="auditor", start=partial(_auditor, parts)),
+            ChildSpec(id="formats", start=partial(_raiser, parts)),
             ChildSpec(id="shards", start=partial(_shards, parts), shutdown_s=parts.profile.drain_s + 20.0),
         ),
         "events": (ChildSpec(id="events", start=partial(_publisher, parts)),) if parts.settings.cluster.events else (),
@@ -95,6 +97,11 @@ def _dispatcher(parts: Parts) -> Dispatcher:
 def _auditor(parts: Parts) -> Auditor:
     assert parts.engine is not None
     return Auditor(parts.engine.claims, parts.known_bus(), parts.vicinity)
+
+
+def _raiser(parts: Parts) -> Raiser:
+    assert parts.store is not None
+    return Raiser(parts.store.members, parts.vicinity)
 
 
 def _shards(parts: Parts) -> Shards:

@@ -34,8 +34,8 @@ IsAlive = Callable[[Owner], bool]
 
 
 class Shards(Protocol):
-    async def new_shard(self, owner: Owner) -> Shard:
-        """A private shard of the owner's own."""
+    async def new_shard(self, owner: Owner, newest: int = 1) -> Shard:
+        """A private shard of the owner's own, which reads and writes formats up to `newest`."""
         ...
 
     async def release(self, shard: Shard) -> None:
@@ -52,15 +52,21 @@ class Shards(Protocol):
         Raises:
             NotFound: no such execution.
             Owned: the shard's owner is alive; the error says who it is.
+            StoreTooNew: its format is newer than that of our shard.
         """
         ...
 
     async def adopt_left(self, into: Shard, is_alive: IsAlive) -> list[int]:
         """Move all executions that nodes have accepted, and whose process is gone, into a shard of ours, and fence the shards that they were in.
+        Those in shards of a newer format stay where they are.
 
         Returns:
             The ids of those that somebody has to go on with now. Others wait in the store, and are woken when their time has come.
         """
+        ...
+
+    async def format_of(self, shard: int) -> int:
+        """The newest format that the logs of a shard may hold; 0 when there is no such shard."""
         ...
 
     async def owner_of(self, execution_id: int) -> Owner | None:

@@ -6,6 +6,9 @@ nothing that it owned is its own any more.
 
 After an outage of the store all leases have run out at once, and nobody is to blame. So a node may bury others only when its own lease has not run
 out for one whole lease time: it is *steady*.
+
+Each common shard has a format: no log in it was written in a newer one. It only grows. So nodes of two versions live together as long as those of the
+newer one write what the older ones read; `noetl/cluster/formats.py` says when that is over.
 """
 
 from __future__ import annotations
@@ -80,10 +83,11 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class ShardRow(Struct, frozen=True):
-    """A common shard. `owner` None: nobody's."""
+    """A common shard. `owner` None: nobody's. `format`: the newest that its logs may be written in."""
 
     shard: Shard
     owner: Incarnation | None
+    format: int = 1
 
 
 class Cluster(Struct, frozen=True):
@@ -138,7 +142,8 @@ class Members(Protocol):
         ...
 
     async def take(self, shards: Sequence[int], by: Incarnation) -> list[Shard]:
-        """Own shards that are nobody's, each under a new epoch; those that somebody else was quicker to take are left out.
+        """Own shards that are nobody's, each under a new epoch. Left out are those that somebody else was quicker to take, and those whose format is
+        newer than the node of `by` reads.
 
         Raises:
             Fenced: the life of `by` is over.
@@ -147,4 +152,8 @@ class Members(Protocol):
 
     async def give_back(self, shards: Sequence[Shard]) -> None:
         """Own these no more; each gets a new epoch. Those that are not ours any more are left alone."""
+        ...
+
+    async def raise_format(self, shards: Sequence[Shard], to: int) -> None:
+        """From now on the logs of these may be written in this format. Those that are not ours any more, or have a newer one, are left alone."""
         ...

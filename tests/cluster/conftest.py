@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,15 @@ class Cluster:
         for name, text in PROFILES.items():
             (folder / "nodes" / f"{name}.yaml").write_text(text)
 
-    def start(self, name: str, *, nats_url: str | None = None, environment: dict[str, str] | None = None, home: Path | None = None) -> Server:
+    def start(
+        self,
+        name: str,
+        *,
+        nats_url: str | None = None,
+        environment: dict[str, str] | None = None,
+        home: Path | None = None,
+        program: Sequence[str] = ("-m", "noetl"),
+    ) -> Server:
         """A node called s1, s2, … is a server, one called w1, w2, … a worker. `home`: of a machine of its own."""
         variables = {
             "NOETL_POSTGRES_DSN": self.postgres.dsn(),
@@ -62,7 +70,7 @@ class Cluster:
             **(environment or {}),
         }
         profile = "server" if name.startswith("s") else "worker"
-        node = Server(home or self.home, "--id", name, "--config-dir", str(self._folder), profile=profile, environment=variables)
+        node = Server(home or self.home, "--id", name, "--config-dir", str(self._folder), profile=profile, environment=variables, program=program)
         self.nodes[name] = node
         return node
 

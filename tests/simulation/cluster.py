@@ -13,6 +13,7 @@ import msgspec
 
 from noetl.actors.actor import KILL
 from noetl.actors.ref import Ref
+from noetl.engine.evolve import FORMAT
 from noetl.engine.homes import CommonHomes
 from noetl.engine.local import LocalClient
 from noetl.ids import ExecutionIds
@@ -24,7 +25,7 @@ from noetl.node.profile import PoolProfile, Profile
 from noetl.node.tree import tree
 from noetl.settings import Settings
 from noetl.store.logs.sqlite import open_sqlite
-from noetl.store.members import Heart, Incarnation
+from noetl.store.members import Heart, Incarnation, NodeRow
 from noetl.store.store import Store
 from noetl.supervisors.static import start_tree
 from noetl.testing.simulation import SimulatedRuntime, Simulation
@@ -75,7 +76,8 @@ class SimulatedCluster:
         self.nodes: dict[str, ClusterNode] = {}
         self._tool = tool
 
-    async def start(self, name: str, profile: Profile) -> ClusterNode:
+    async def start(self, name: str, profile: Profile, newest: int = FORMAT) -> ClusterNode:
+        """`newest`: the newest format that it says it reads."""
         simulation, settings = self.simulation, Settings()
         runtime = SimulatedRuntime(simulation)
         transport, hearts = self.bus.transport(name), []
@@ -85,7 +87,7 @@ class SimulatedCluster:
             settings=settings,
             profile=msgspec.structs.replace(profile, name=name),
             directory=NOWHERE,
-            open_store=self._opener(hearts),
+            open_store=self._opener(hearts, newest),
             keeps_files=False,
             vault=FileVault({}),
             keys=keys,
@@ -104,10 +106,10 @@ class SimulatedCluster:
         node = self.nodes[name] = ClusterNode(parts, client, runtime, root, transport, hearts)
         return node
 
-    def _opener(self, hearts: list[Heart]) -> Any:
+    def _opener(self, hearts: list[Heart], newest: int) -> Any:
         async def open_(more: Callable[[], bool]) -> Store:
             return dataclasses.replace(
-                self.store, log=LateLog(self.store.log, self.simulation), members=_Tracked(self.store.members, hearts), close=_nothing
+                self.store, log=LateLog(self.store.log, self.simulation), members=_Tracked(self.store.members, hearts, newest), close=_nothing
             )
 
         return open_
@@ -127,9 +129,14 @@ class SimulatedCluster:
 class _Tracked:
     """Members, whose hearts can be stopped from outside: a killed node's beat no more."""
 
-    def __init__(self, members: Any, hearts: list[Heart]) -> None:
+    def __init__(self, members: Any, hearts: list[Heart], newest: int) -> None:
         self._members = members
         self._hearts = hearts
+        self._newest = newest
+
+    async def join(self, node: NodeRow, lease_s: float) -> Incarnation:
+        joined: Incarnation = await self._members.join(msgspec.structs.replace(node, format=self._newest), lease_s)
+        return joined
 
     def heart(self, incarnation: Incarnation, lease_s: float, lost: Callable[[], None]) -> Heart:
         heart: Heart = self._members.heart(incarnation, lease_s, lost)

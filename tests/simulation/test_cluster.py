@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from noetl.engine.evolve import FORMAT
 from noetl.engine.recovery import folded
 from noetl.engine.state import State
 from noetl.mailbox.transports.local import Fate, arrives
@@ -136,6 +137,20 @@ async def a_server_joins(cluster: SimulatedCluster, name: str) -> None:
         await completes(cluster, name, execution_id)
 
 
+async def an_older_server_joins(cluster: SimulatedCluster, name: str) -> None:
+    """Some shards, or all, are in a newer format already: those are the others', whoever of them is lost, and in the end nobody's."""
+    await cluster.start("s3", SERVER, FORMAT - 1)
+    ids = [await cluster.begin(at, SCENARIOS[name][0]) for at in ("s1", "s3", "s3")]
+    await a_moment(cluster)
+    await cluster.nodes["s1"].kill()
+    for execution_id in ids:
+        await completes(cluster, name, execution_id)
+    await cluster.nodes["s2"].stop()
+    await asyncio.sleep(20.0)
+    owned = {(row.format, None if row.owner is None else row.owner.node) for row in (await cluster.store.members.cluster()).shards}
+    assert owned <= {(FORMAT, None), (FORMAT - 1, "s3")}
+
+
 def without(node: str, fate: Fate) -> Fate:
     return lambda sender, receiver: () if node in (sender, receiver) else fate(sender, receiver)
 
@@ -160,6 +175,7 @@ CHECKS: list[Check] = [
     a_worker_is_cut_off,
     the_stream_is_dropped,
     a_server_joins,
+    an_older_server_joins,
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noetl.errors import Fenced, LogUnavailable, NotFound, Owned, StaleVersion, StoreError
+from noetl.errors import Fenced, LogUnavailable, NotFound, Owned, StaleVersion, StoreError, StoreTooNew
 from noetl.settings import StoreSettings
 from noetl.store.lease import Shard
 from noetl.store.log import Append, InboxRow, LoopItem, RowChange, check_chain
@@ -100,6 +100,16 @@ async def test_what_a_live_process_owns_can_not_be_adopted_and_the_refusal_names
     await keep(store, append(7, 2, old))
     with pytest.raises(NotFound):
         await store.shards.adopt(99, new, lambda _: False)
+
+
+async def test_what_a_newer_version_has_written_is_not_adopted_by_an_older_one(store: Store) -> None:
+    new, old = await store.shards.new_shard(owner(), 3), await store.shards.new_shard(owner(), 2)
+    await keep(store, append(7, 1, new, created=row(7, new.id, origin="node")))
+    with pytest.raises(StoreTooNew, match="a newer NoETL has gone on with execution 7"):
+        await store.shards.adopt(7, old, lambda _: False)
+    assert await store.shards.adopt_left(old, lambda _: False) == []
+    assert await store.shards.is_ours(new)
+    assert await store.shards.adopt_left(await store.shards.new_shard(owner(), 3), lambda _: False) == [7]
 
 
 async def test_all_that_belongs_to_an_append_becomes_true_with_it(store: Store) -> None:

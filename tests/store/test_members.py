@@ -64,7 +64,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await made.store.close()
 
 
-def node(name: str) -> NodeRow:
+def node(name: str, newest: int = 2) -> NodeRow:
     return NodeRow(
         id=name,
         profile="server",
@@ -72,7 +72,7 @@ def node(name: str) -> NodeRow:
         host="host",
         pid=1,
         version="1",
-        format=2,
+        format=newest,
         started_at=AT,
         url="http://here",
         pools={"default": PoolRow(4, ("http",))},
@@ -80,8 +80,8 @@ def node(name: str) -> NodeRow:
     )
 
 
-async def joined(place: Place, name: str) -> Incarnation:
-    return await place.members.join(node(name), LEASE_S)
+async def joined(place: Place, name: str, newest: int = 2) -> Incarnation:
+    return await place.members.join(node(name, newest), LEASE_S)
 
 
 async def member_of(place: Place, incarnation: Incarnation):  # type: ignore[no-untyped-def]
@@ -191,6 +191,34 @@ async def test_who_leaves_is_no_member_and_owns_nothing(place: Place) -> None:
     await place.members.leave(a)
     assert (await place.members.cluster()).members == ()
     assert await owners(place) == {None}
+
+
+async def formats(place: Place) -> dict[int, int]:
+    """Of the first shards."""
+    return {row.shard.id: row.format for row in (await place.members.cluster()).shards if row.shard.id <= 3}
+
+
+async def test_a_shard_of_a_newer_format_is_not_taken_by_a_node_that_does_not_read_it(place: Place) -> None:
+    new, old = await joined(place, "new", 3), await joined(place, "old", 2)
+    taken = await place.members.take((1, 2, 3), new)
+    await place.members.raise_format([shard for shard in taken if shard.id == 1], 3)
+    await place.members.raise_format([shard for shard in taken if shard.id == 2], 2)
+    assert await formats(place) == {1: 3, 2: 2, 3: 1}
+    await place.members.give_back(taken)
+    assert sorted(shard.id for shard in await place.members.take((1, 2, 3), old)) == [2, 3]
+    assert [shard.id for shard in await place.members.take((1, 2, 3), new)] == [1]
+
+
+async def test_a_format_is_raised_by_the_owner_alone_and_never_goes_back(place: Place) -> None:
+    a, b = await joined(place, "a"), await joined(place, "b")
+    lost = await place.members.take((1,), a)
+    await place.members.give_back(lost)
+    taken = await place.members.take((1, 2), b)
+    await place.members.raise_format(lost, 9)
+    await place.members.raise_format(taken, 2)
+    await place.members.raise_format(taken, 1)
+    assert await formats(place) == {1: 2, 2: 2, 3: 1}
+    assert [await place.store.shards.format_of(shard) for shard in (1, 3, 99)] == [2, 1, 0]
 
 
 async def test_a_node_may_be_asked_to_drain(place: Place) -> None:

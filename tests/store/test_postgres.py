@@ -14,9 +14,10 @@ from noetl.errors import LogUnavailable, StaleVersion, StoreTooNew
 from noetl.settings import PostgresSettings, StoreSettings
 from noetl.store.log import check_chain
 from noetl.store.logs.postgres import open_postgres
+from noetl.store.members import NodeRow
 from noetl.store.store import Store
 from tests.postgres import Postgres, new_database
-from tests.store.appends import answer, append, keep, owner, stored
+from tests.store.appends import AT, answer, append, keep, owner, stored
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def test_connections_that_are_cut_lose_and_double_nothing(admin: tuple[Sto
     store, connection = admin
     shard = await store.shards.new_shard(owner())
     cut: list[int] = []
-    answered = 0
+    answered, cutting = 0, asyncio.Lock()
 
     async def write(id_: int) -> None:
         """The texts of `stored`, one version after the other; now and then all connections are cut."""
@@ -114,7 +115,8 @@ async def test_connections_that_are_cut_lose_and_double_nothing(admin: tuple[Sto
             answered += 1
             if answered % 20 == 0:
                 await asyncio.sleep(0)
-                cut.append(await backends(connection))
+                async with cutting:
+                    cut.append(await backends(connection))
             assert await told is None
             more = {"previous": made.hash}
 
@@ -166,9 +168,60 @@ async def test_a_text_with_a_nul_is_kept_as_far_as_the_server_can(admin: tuple[S
     assert kept.error == "a\\0b"
 
 
+async def test_a_connection_that_is_cut_while_the_driver_is_busy_with_it_is_like_any_other(admin: tuple[Store, Any]) -> None:
+    store, _ = admin
+    with pytest.raises(LogUnavailable, match="torn"):
+        async with store.members._database.connection():  # type: ignore[attr-defined]
+            raise asyncpg.InternalClientError("torn")
+
+
+async def test_a_heart_beats_on_when_its_connection_is_torn_and_may_be_stopped_after_its_end(admin: tuple[Store, Any]) -> None:
+    store, _ = admin
+    members: Any = store.members
+    row = NodeRow(id="a", profile="p", roles=(), host="h", pid=1, version="1", format=1, started_at=AT)
+    own, connect, lost = await members.join(row, 0.3), members._database.connect, asyncio.Event()
+    torn: list[Torn] = []
+
+    async def tears() -> Any:
+        if len(torn) == 3:
+            return await connect()
+        torn.append(Torn())
+        return torn[-1]
+
+    members._database.connect = tears
+    heart = members.heart(own, 0.3, lost.set)
+    while len(torn) < 3 or not (await members.cluster()).members[0].is_alive:
+        await asyncio.sleep(0.01)
+    await members.leave(own)
+    await lost.wait()
+    heart._thread.join()
+    heart.stop()
+
+
+class Torn:
+    """A connection that is cut while the driver is busy with it."""
+
+    async def fetchval(self, *_: Any) -> Any:
+        raise asyncpg.InternalClientError("torn")
+
+    def terminate(self) -> None:
+        """It is gone already."""
+
+
+async def test_a_store_of_a_newer_version_is_opened_while_that_has_only_added_to_it(admin: tuple[Store, Any], postgres: Postgres) -> None:
+    """Nodes of the version before go on, and may be started again, while a cluster is brought to a newer one."""
+    _, connection = admin
+    await connection.execute("update format set version = 99; alter table shards add column more int")
+    dsn = postgres.dsn(await connection.fetchval("select current_database()"))
+    store = await open_postgres(PostgresSettings(dsn=dsn), StoreSettings(), Path("unused"))
+    await keep(store, append(1, 1, await store.shards.new_shard(owner())))
+    await store.close()
+    assert await connection.fetchval("select version from format") == 99
+
+
 async def test_a_store_of_a_newer_version_is_refused(admin: tuple[Store, Any], postgres: Postgres) -> None:
     _, connection = admin
-    await connection.execute("update format set version = 99")
+    await connection.execute("update format set version = 99, oldest = 98")
     dsn = postgres.dsn(await connection.fetchval("select current_database()"))
     with pytest.raises(StoreTooNew, match="format 99"):
         await open_postgres(PostgresSettings(dsn=dsn), StoreSettings(), Path("unused"))

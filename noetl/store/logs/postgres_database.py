@@ -27,7 +27,8 @@ _AGAIN: Final = ("40",)
 """Of a transaction that had bad luck."""
 _HINTS: Final = {"53100": "the disk of the server is full", "42501": "the user may not do this", "28": "the user or the password is wrong"}
 
-Lost = (OSError, asyncpg.InterfaceError, TimeoutError)
+Lost = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+"""What the driver raises when a connection is cut; `InternalClientError` when it was in the midst of something."""
 
 
 class Database:
@@ -132,7 +133,11 @@ async def _prepare(connection: Any) -> None:
 def is_lost(error: BaseException) -> bool:
     """Whether the connection, or the server, is away: nobody knows what became of the transaction."""
     is_closed = type(error) is asyncpg.InterfaceError  # its subclasses are about what was asked for
-    return is_closed or isinstance(error, (OSError, TimeoutError)) or str(getattr(error, "sqlstate", None) or "").startswith(_LOST)
+    return (
+        is_closed
+        or isinstance(error, (OSError, TimeoutError, asyncpg.InternalClientError))
+        or str(getattr(error, "sqlstate", None) or "").startswith(_LOST)
+    )
 
 
 def may_go_again(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import threading
@@ -14,7 +15,7 @@ import msgspec
 
 from noetl.errors import Fenced
 from noetl.store.lease import Shard
-from noetl.store.logs.postgres_database import Database
+from noetl.store.logs.postgres_database import Database, Lost
 from noetl.store.logs.postgres_shards import lock_shards
 from noetl.store.members import RENEWALS_PER_LEASE, Cluster, Heart, Incarnation, Member, NodeRow, ShardRow
 
@@ -35,7 +36,14 @@ _BURY: Final = (
     " (select 1 from nodes as own where own.life = $2 and own.ended_at is null and own.lease_until >= now()"
     " and own.steady_since <= now() - own.lease and pg_postmaster_start_time() <= now() - own.lease) returning life"
 )
-_TAKE: Final = "update shards set epoch = epoch + 1, life = $1 where id = any($2) and life is null and common returning id, epoch"
+_TAKE: Final = (
+    "update shards set epoch = epoch + 1, life = $1 where id = any($2) and life is null and common"
+    " and format <= (select (about ->> 'format')::int from nodes where nodes.life = $1) returning id, epoch"
+)
+_RAISE: Final = (
+    "update shards set format = $3 from unnest($1::bigint[], $2::bigint[]) as ours (shard, epoch)"
+    " where id = ours.shard and shards.epoch = ours.epoch and format < $3"
+)
 _KEPT: Final = dt.timedelta(days=1)
 """How long the rows of lives that are over stay."""
 
@@ -70,10 +78,10 @@ class PostgresMembers:
     async def cluster(self) -> Cluster:
         async with self._database.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             lives = await connection.fetch(_MEMBERS)
-            shards = await connection.fetch("select id, epoch, life from shards where common order by id")
+            shards = await connection.fetch("select id, epoch, life, format from shards where common order by id")
         members = tuple(_member(row) for row in lives)
         by_life = {member.incarnation.number: member.incarnation for member in members}
-        return Cluster(members, tuple(ShardRow(Shard(row["id"], row["epoch"]), by_life.get(row["life"])) for row in shards))
+        return Cluster(members, tuple(ShardRow(Shard(row["id"], row["epoch"]), by_life.get(row["life"]), row["format"]) for row in shards))
 
     async def bury(self, dead: Incarnation, by: Incarnation) -> bool:
         async with self._database.transaction() as connection:
@@ -96,6 +104,9 @@ class PostgresMembers:
             await connection.executemany(
                 "update shards set epoch = epoch + 1, life = null where id = $1 and epoch = $2", [(shard.id, shard.epoch) for shard in shards]
             )
+
+    async def raise_format(self, shards: Sequence[Shard], to: int) -> None:
+        await self._database.execute(_RAISE, [shard.id for shard in shards], [shard.epoch for shard in shards], to)
 
 
 async def _end(connection: Any, life: int) -> None:
@@ -133,7 +144,8 @@ class ThreadHeart:
         self._thread.start()
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._task.cancel)
+        with contextlib.suppress(RuntimeError):  # its loop is closed: the life was over, and the thread has ended by itself
+            self._loop.call_soon_threadsafe(self._task.cancel)
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
@@ -152,7 +164,7 @@ class ThreadHeart:
                             connection = await self._database.connect()
                     async with asyncio.timeout(self._every_s * 2):
                         renewed = await connection.fetchval(_RENEW, self._incarnation.number)
-                except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                except (*Lost, asyncpg.PostgresError) as error:
                     _log.debug("the lease of %s was not renewed: %s", self._incarnation, error)
                     _terminate(connection)
                     connection = None

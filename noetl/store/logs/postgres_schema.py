@@ -281,28 +281,38 @@ create table schemas (
 );
 """
 
-MIGRATIONS: Final = (_TABLES + _APPEND, _SCHEMAS)
+_FORMATS: Final = """
+alter table shards add column format int not null default 1;
+update shards set format = 2 where id in (select shard from executions);
+alter table format add column oldest int not null default 3;
+"""
+
+MIGRATIONS: Final = (_TABLES + _APPEND, _SCHEMAS, _FORMATS)
 """Step n brings a store from version n to n + 1. Forward only."""
+OLDEST: Final = 3
+"""The oldest version whose NoETL can go on with the tables as they are now: while a cluster gets a newer one, nodes of the one before are still
+there. A step that only adds leaves it as it is. One that takes something away, or changes what it means, raises it, and comes a release after the
+last that needs it."""
 
 
 async def migrate(connection: Any) -> None:
     """Bring the store to this version's tables; several nodes may do it at once.
 
     Raises:
-        StoreTooNew: a newer NoETL wrote it.
+        StoreTooNew: a newer NoETL wrote it, and has changed what this one needs.
         LogUnavailable: the schema is some other program's.
     """
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
         version = await _version(connection)
-        if version > len(MIGRATIONS):
+        if version > len(MIGRATIONS) and await connection.fetchval("select max(oldest) from format") > len(MIGRATIONS):
             raise StoreTooNew(f"the store has format {version}, this NoETL knows formats up to {len(MIGRATIONS)}: use the newer NoETL that wrote it")
-        if version == len(MIGRATIONS):
+        if version >= len(MIGRATIONS):
             return
         for step in MIGRATIONS[version:]:
             await connection.execute(step)
         await connection.execute("delete from format")
-        await connection.execute("insert into format (version) values ($1)", len(MIGRATIONS))
+        await connection.execute("insert into format (version, oldest) values ($1, $2)", len(MIGRATIONS), OLDEST)
 
 
 async def _version(connection: Any) -> int:

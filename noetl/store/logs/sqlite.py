@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from noetl.errors import NotFound, Owned
+from noetl.errors import NotFound, Owned, StoreTooNew
 from noetl.settings import StoreSettings
 from noetl.store.lease import IsAlive, Owner, Shard
 from noetl.store.log import Append, Done, ExecutionRow, FedAppend, InboxRow, Snapshot, StoredAppend
@@ -186,11 +186,11 @@ class SqliteShards:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def new_shard(self, owner: Owner) -> Shard:
+    async def new_shard(self, owner: Owner, newest: int = 1) -> Shard:
         def insert(connection: Connection) -> int:
             cursor = connection.execute(
-                "insert into shards (epoch, node, pid, began, boot, host) values (1, ?, ?, ?, ?, ?)",
-                (owner.node, owner.pid, owner.began, owner.boot, owner.host),
+                "insert into shards (epoch, node, pid, began, boot, host, format) values (1, ?, ?, ?, ?, ?, ?)",
+                (owner.node, owner.pid, owner.began, owner.boot, owner.host, newest),
             )
             return cursor.lastrowid or 0
 
@@ -213,6 +213,8 @@ class SqliteShards:
             owner = _owner(connection, shard)
             if owner is not None and is_alive(owner):
                 raise Owned(f"execution {execution_id} is running in {owner}", owner=str(owner))
+            if _is_newer(connection, shard, into):
+                raise StoreTooNew(f"a newer NoETL has gone on with execution {execution_id}: use that one")
             connection.execute(f"{_FENCE} where id = ?", (shard,))
             connection.execute("update executions set shard = ? where root_id = ?", (into.id, root))
 
@@ -224,6 +226,8 @@ class SqliteShards:
             left = [id_ for id_ in shards if id_ != into.id and ((owner := _owner(connection, id_)) is None or not is_alive(owner))]
             moved: list[int] = []
             for shard in left:
+                if _is_newer(connection, shard, into):
+                    continue
                 connection.execute(f"{_FENCE} where id = ?", (shard,))
                 moved += [id_ for (id_,) in connection.execute(_LEFT, (shard,))]
                 connection.execute(_ADOPT, (into.id, shard))
@@ -231,6 +235,10 @@ class SqliteShards:
 
         adopted: list[int] = await self._database.write(move)
         return adopted
+
+    async def format_of(self, shard: int) -> int:
+        found = await self._database.read(lambda connection: connection.execute("select format from shards where id = ?", (shard,)).fetchone())
+        return 0 if found is None else found[0]
 
     async def owner_of(self, execution_id: int) -> Owner | None:
         def select(connection: Connection) -> Owner | None:
@@ -245,6 +253,11 @@ _ADOPT: Final = (
     "update executions set shard = ? where shard = ? and root_id in (select root_id from executions where origin = 'node' and ended_at is null)"
 )
 _FENCE: Final = "update shards set epoch = epoch + 1, node = null, pid = null, began = null, boot = null, host = null"
+
+
+def _is_newer(connection: Connection, shard: int, into: Shard) -> bool:
+    statement = "select 1 from shards as old join shards as new on new.id = ? where old.id = ? and old.format > new.format"
+    return connection.execute(statement, (into.id, shard)).fetchone() is not None
 
 
 def _owner(connection: Connection, shard: int) -> Owner | None:
@@ -310,7 +323,7 @@ class SqliteExecutions:
             for table in ("events", "snapshots", "loop_items", "inbox"):
                 connection.executemany(f"delete from {table} where execution_id = ?", ids)  # noqa: S608  the names above
             connection.executemany("delete from executions where id = ?", ids)
-            connection.execute("delete from shards where node is null and id not in (select shard from executions)")
+            connection.execute("delete from shards where not common and node is null and id not in (select shard from executions)")
             connection.execute("delete from catalog where hash not in (select net from executions union select net from playbooks)")
             return [id_ for (id_,) in ids]
 

@@ -23,7 +23,10 @@ _SECOND: Final = 1_000_000
 _KEPT: Final = 86_400 * _SECOND
 """How long the rows of lives that are over stay."""
 _FREE: Final = "update shards set epoch = epoch + 1, life = null where life = ?"
-_TAKE: Final = "update shards set epoch = epoch + 1, life = ? where id = ? and life is null and common returning id, epoch"
+_TAKE: Final = (
+    "update shards set epoch = epoch + 1, life = :life where id = :id and life is null and common"
+    " and format <= (select json_extract(about, '$.format') from nodes where nodes.life = :life) returning id, epoch"
+)
 _BURY: Final = (
     "update nodes set ended_at = :now where life = :dead and ended_at is null and lease_until < :now and exists"
     " (select 1 from nodes as own where own.life = :own and own.ended_at is null and own.lease_until >= :now"
@@ -88,8 +91,8 @@ class SqliteMembers:
                 for id_, life, about, until, draining in lives
             )
             by_life = {member.incarnation.number: member.incarnation for member in members}
-            rows = connection.execute("select id, epoch, life from shards where common order by id")
-            return Cluster(members, tuple(ShardRow(Shard(id_, epoch), by_life.get(life)) for id_, epoch, life in rows))
+            rows = connection.execute("select id, epoch, life, format from shards where common order by id")
+            return Cluster(members, tuple(ShardRow(Shard(id_, epoch), by_life.get(life), newest) for id_, epoch, life, newest in rows))
 
         return await self._database.read(select)
 
@@ -107,7 +110,7 @@ class SqliteMembers:
         def update(connection: Connection) -> list[Shard]:
             if connection.execute("select 1 from nodes where life = ? and ended_at is null", (by.number,)).fetchone() is None:
                 raise Fenced(f"the life of {by} is over")
-            rows = [connection.execute(_TAKE, (by.number, id_)).fetchone() for id_ in shards]
+            rows = [connection.execute(_TAKE, {"life": by.number, "id": id_}).fetchone() for id_ in shards]
             return [Shard(*row) for row in rows if row is not None]
 
         taken: list[Shard] = await self._database.write(update)
@@ -116,6 +119,11 @@ class SqliteMembers:
     async def give_back(self, shards: Sequence[Shard]) -> None:
         statement = "update shards set epoch = epoch + 1, life = null where id = ? and epoch = ?"
         values = [(shard.id, shard.epoch) for shard in shards]
+        await self._database.write(lambda connection: connection.executemany(statement, values))
+
+    async def raise_format(self, shards: Sequence[Shard], to: int) -> None:
+        statement = "update shards set format = max(format, ?) where id = ? and epoch = ?"
+        values = [(to, shard.id, shard.epoch) for shard in shards]
         await self._database.write(lambda connection: connection.executemany(statement, values))
 
 

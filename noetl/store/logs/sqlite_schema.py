@@ -207,7 +207,12 @@ create table schemas (
 ) without rowid;
 """
 
-MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER, _CLUSTER, _SCHEMAS)
+_FORMATS: Final = """
+alter table shards add column format integer not null default 1;
+update shards set format = 2 where id in (select shard from executions);
+"""
+
+MIGRATIONS: Final = (_V1, _CREDENTIALS, _SERVER, _CLUSTER, _SCHEMAS, _FORMATS)
 """Step n brings a store from version n to n + 1. Forward only."""
 
 
