@@ -241,6 +241,16 @@ class AttemptLost(FrameEvent, frozen=True, kw_only=True):
     counted: bool = True
 
 
+class OutcomeLate(FrameEvent, frozen=True, kw_only=True):
+    """What an attempt gave that had been recorded as lost: it was not, but another has taken its place. It changes nothing."""
+
+    task: str
+    attempt: int
+    status: Literal["succeeded", "failed"]
+    node: str = ""
+    duration_s: float = 0.0
+
+
 class ChildStarted(FrameEvent, frozen=True, kw_only=True):
     """The call is a sub-playbook: its execution was started."""
 
@@ -295,6 +305,7 @@ AnyEvent = (
     | AttemptFailed
     | AttemptCancelled
     | AttemptLost
+    | OutcomeLate
     | ChildStarted
     | Written
     | TargetsChosen

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from noetl.dsl.lookup import NotLoaded
 from noetl.engine import messages
 from noetl.engine.ending import rest
+from noetl.engine.evolve import SINCE
 from noetl.engine.failure import Error, failure, located, template_failure
 from noetl.engine.firing import fire, look_again
 from noetl.engine.loops import advance
@@ -34,6 +35,7 @@ from noetl.events import (
     ExecutionResumed,
     ExecutionStarted,
     GraceEnded,
+    OutcomeLate,
 )
 
 LOSS_BUDGET: Final = 3
@@ -183,12 +185,36 @@ def _succeeded(turn: Turn, message: messages.Succeeded) -> None:
     current = _current(turn, message)
     if current is not None:
         _take_success(turn, *current, message)
+    else:
+        _late(turn, message, "succeeded")
 
 
 def _failed(turn: Turn, message: messages.Failed) -> None:
     current = _current(turn, message)
     if current is not None:
         _take_failure(turn, *current, message)
+    else:
+        _late(turn, message, "failed")
+
+
+def _late(turn: Turn, message: messages.Succeeded | messages.Failed, status: Literal["succeeded", "failed"]) -> None:
+    """For whoever asks why effects were seen twice: the attempt that was taken for lost did run."""
+    run = turn.state.runs.get(message.run)
+    frame = None if run is None else run.frames.get(message.index)
+    if run is None or frame is None or (message.task, message.attempt) not in frame.lost or turn.format < SINCE[OutcomeLate]:
+        return
+    turn.emit(
+        OutcomeLate(
+            step=run.step,
+            run=run.id,
+            index=frame.index,
+            task=message.task,
+            attempt=message.attempt,
+            status=status,
+            node=message.node,
+            duration_s=message.duration_s,
+        )
+    )
 
 
 def _stopped(turn: Turn, message: messages.Stopped) -> None:

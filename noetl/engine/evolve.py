@@ -29,6 +29,7 @@ from noetl.events import (
     GraceEnded,
     IterationCompleted,
     IterationFailed,
+    OutcomeLate,
     Patch,
     StepCompleted,
     StepFailed,
@@ -47,7 +48,7 @@ from noetl.values import Handle, encode
 FORMAT: Final = 3
 """The newest format of logs that this code reads; it names this code in snapshots, too. Raise it whenever there is a new kind of event, an event
 comes to mean something else, or the state gets another shape."""
-SINCE: Final[Mapping[type[Event], int]] = {}
+SINCE: Final[Mapping[type[Event], int]] = {OutcomeLate: 3}
 """Kinds of events that not every format has -> the first that has them. `decide` gives one only when `Turn.format` is as new."""
 
 
@@ -406,8 +407,14 @@ def _attempt_lost(state: State, event: AttemptLost) -> None:
     frame = _frame(state, event)
     frame.attempt = event.attempt + 1
     frame.due_at = None
+    frame.lost = [*frame.lost, (event.task, event.attempt)]
     if event.counted:
         frame.losses += 1
+
+
+def _outcome_late(state: State, event: OutcomeLate) -> None:
+    frame = _frame(state, event)
+    frame.lost = [lost for lost in frame.lost if lost != (event.task, event.attempt)]
 
 
 def _child_started(state: State, event: ChildStarted) -> None:
@@ -496,6 +503,7 @@ _FOLDERS: Final[Mapping[type, Callable[[State, Any], None]]] = {
     AttemptCancelled: _attempt_cancelled,
     AttemptFailed: _attempt_failed,
     AttemptLost: _attempt_lost,
+    OutcomeLate: _outcome_late,
     AttemptSucceeded: _attempt_succeeded,
     CancelRequested: _cancel_requested,
     ChildStarted: _child_started,

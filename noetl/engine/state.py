@@ -65,6 +65,8 @@ class Frame(Struct, omit_defaults=True):
     cancelled: bool = False
     """Its attempt was stopped because the execution ends; a resume starts it again."""
     child: int | None = None
+    lost: list[tuple[str, int]] = []
+    """Attempts (task, number) that were recorded as lost, and not heard of since."""
 
     @property
     def current_task(self) -> str:

@@ -20,7 +20,7 @@ from noetl.dsl.template import Renderable
 from noetl.engine import messages
 from noetl.engine.binding import Bound, CallNames, bound
 from noetl.engine.decide import decide
-from noetl.engine.evolve import fold
+from noetl.engine.evolve import FORMAT, fold
 from noetl.engine.failure import unrendered
 from noetl.engine.order import Order, build
 from noetl.engine.program import Program
@@ -71,6 +71,7 @@ class Rehearsal:
         choose: Callable[[int], int] = lambda count: 0,
         chance: float = 0.5,
         inline_max_bytes: int = 65_536,
+        format_: int = FORMAT,
     ) -> None:
         loaded = load(text)
         assert loaded.playbook is not None, loaded.errors
@@ -87,6 +88,7 @@ class Rehearsal:
         self._choose = choose
         self._chance = chance
         self._inline_max_bytes = inline_max_bytes
+        self._format = format_
         self._values: dict[str, Any] = {}
         self._stored: dict[str, bytes] = {}
         self._items: dict[tuple[int, int], Any] = {}
@@ -123,7 +125,9 @@ class Rehearsal:
             self._turn(self._waiting.popleft())
 
     def _turn(self, message: messages.Decided) -> None:
-        turn = Turn(self.program, self.state, self._load, self.now, chance=self._chance, inline_max_bytes=self._inline_max_bytes)
+        turn = Turn(
+            self.program, self.state, self._load, self.now, chance=self._chance, inline_max_bytes=self._inline_max_bytes, format_=self._format
+        )
         decide(turn, message)
         assert fold(self._folded, turn.events) == self.state, "folding the events does not give the state that deciding left behind"
         self.events += turn.events

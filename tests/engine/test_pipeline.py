@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from noetl.engine import messages
 from noetl.engine.draft import Draft
 from noetl.errors import ToolError
-from noetl.events import AttemptLost, TaskScheduled
+from noetl.events import AttemptLost, OutcomeLate, TaskScheduled
 from noetl.testing.rehearsal import Rehearsal, SimulatedCall
 from tests.engine.playbooks import playbook
 
@@ -300,6 +300,24 @@ def test_a_lost_attempt_runs_again_on_its_own_budget_of_three_and_keeps_the_call
     assert run.state.error is not None
     assert run.state.error["kind"] == "worker_lost"
     assert len(run.named(AttemptLost)) == 4
+
+
+@pytest.mark.parametrize("format_", [2, 3])
+def test_what_a_lost_attempt_gives_after_all_is_recorded_once_and_changes_nothing(format_: int) -> None:
+    run = Rehearsal(playbook("- {step: start, tool: {kind: python, code: x}, next: end}\n- {step: end, tool: {kind: noop}}"), format_=format_)
+    run.tell(messages.Begin(path="test", net="net", payload={}))
+    call = {"run": 1, "index": 0, "task": "start"}
+    late = messages.Succeeded(**call, attempt=1, started_at=run.now, duration_s=2.0, result="of the first", node="w1")
+    run.tell(messages.Lost(**call, attempt=1, reason="its node is gone"))
+    before = run.state.runs[1].frames[0].phase
+    for _ in range(2):
+        run.tell(late)
+    run.tell(messages.Failed(**call, attempt=7, started_at=run.now, duration_s=0.0, error={"kind": "python", "message": "of none"}))
+    assert run.state.runs[1].frames[0].phase == before == "attempting"
+    told = [(event.attempt, event.status, event.node, event.duration_s) for event in run.named(OutcomeLate)]
+    assert told == ([(1, "succeeded", "w1", 2.0)] if format_ >= 3 else []), "an older node would not read it"
+    run.go_on()
+    assert (run.status, run.result("start")) == ("completed", None)
 
 
 def test_a_task_that_must_not_run_twice_fails_when_it_is_lost() -> None:
