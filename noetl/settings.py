@@ -110,6 +110,8 @@ class PostgresSettings(Struct, frozen=True, forbid_unknown_fields=True):
     pool_max: Count = 4
     """Connections of one node for what is not an append."""
     connect_timeout_s: Seconds = 5.0
+    statement_timeout_s: Seconds = 15.0
+    """A connection on which nothing comes back for so long is taken for lost: where a network swallows everything, nobody else says so."""
     start_timeout_s: Seconds = 30.0
     """How long a node that starts waits for a server that can't be reached."""
 

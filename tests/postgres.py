@@ -87,9 +87,7 @@ class Postgres:
         """The server and all its backends are gone at once, without a word to the clients. `start()` makes it recover."""
         if self._process is None:
             return
-        family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
-        for process in family:
-            process.suspend()  # else the first to die is mourned: the others would write to their clients
+        family = self.pause()  # else the first to die is mourned: the others would write to their clients
         deaths = [os.pidfd_open(process.pid) for process in family]
         for process in family:
             process.kill()
@@ -98,6 +96,15 @@ class Postgres:
             os.close(death)
         self._process.wait()
         self._process = None
+
+    def pause(self) -> list[psutil.Process]:
+        """SIGSTOP to the server and all its backends, which are returned."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        return family
 
     @property
     def _data(self) -> Path:

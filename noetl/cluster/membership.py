@@ -49,11 +49,15 @@ class Vicinity:
 
     def __init__(self) -> None:
         self.own: Incarnation | None = None
+        self.heart: Heart | None = None
+        self._newest = 0
+        """The highest number of a life that was seen."""
         self.cluster = Cluster((), ())
         self._looks: list[asyncio.Future[None]] = []
 
     def see(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self._newest = max([self._newest, *(member.incarnation.number for member in cluster.members)])
         looks, self._looks = self._looks, []
         for look in looks:
             if not look.done():
@@ -64,6 +68,15 @@ class Vicinity:
         look = asyncio.get_running_loop().create_future()
         self._looks.append(look)
         await look
+
+    def is_sure(self) -> bool:
+        """Whether this node may act as a member. One that could not renew its lease in time may have been buried, and others may have what it has: it
+        takes nothing and answers nobody until it knows."""
+        return self.own is not None and self.heart is not None and self.heart.is_sure()
+
+    def is_gone(self, incarnation: Incarnation) -> bool:
+        """Whether that life is over, as was seen. (One with a higher number than any has begun since.)"""
+        return incarnation.number <= self._newest and self.member(incarnation) is None
 
     def owns_shards(self) -> bool:
         return self.own is not None and any(row.owner == self.own for row in self.cluster.shards)
@@ -114,7 +127,7 @@ class Membership(AsyncActor[Look | Lost]):
         own = await self._members.join(about, self._lease_s)
         lost: Callable[[None], None] = ctx.callback(lambda _: Lost())
         self._heart = self._members.heart(own, self._lease_s, lambda: lost(None))
-        self._vicinity.own = own
+        self._vicinity.own, self._vicinity.heart = own, self._heart
         await self._look(ctx)
         ctx.send_interval(self._lease_s / _LOOKS_PER_LEASE, Look())
 
@@ -125,7 +138,7 @@ class Membership(AsyncActor[Look | Lost]):
 
     async def terminate(self, reason: Reason, ctx: Context[Any]) -> None:
         """What is left is nobody's at once: nobody has to wait for the lease."""
-        own, self._vicinity.own = self._vicinity.own, None
+        own, self._vicinity.own, self._vicinity.heart = self._vicinity.own, None, None
         if self._heart is not None:
             self._heart.stop()
         if own is not None and not isinstance(reason, Fenced):
@@ -134,10 +147,11 @@ class Membership(AsyncActor[Look | Lost]):
     async def _look(self, ctx: Context[Any]) -> None:
         own = self._vicinity.life()
         try:
-            cluster = await self._members.cluster()
-            if await self._bury(cluster, own, ctx):
+            async with asyncio.timeout(self._lease_s):  # that this node's own life is over must be heard in time
                 cluster = await self._members.cluster()
-        except LogUnavailable:
+                if await self._bury(cluster, own, ctx):
+                    cluster = await self._members.cluster()
+        except (LogUnavailable, TimeoutError):
             return  # nobody can be judged now; what was seen last holds
         self._vicinity.see(cluster)
         ctx.registry.broadcast(GROUP, ClusterSeen(cluster))

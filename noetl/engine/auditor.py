@@ -50,14 +50,12 @@ AuditorInbox = ClusterSeen | Audit | Audited | BusBegins
 
 
 class Auditor(Actor[AuditorInbox]):
-    __slots__ = ("_bus", "_claims", "_newest", "_unknown", "_vicinity")
+    __slots__ = ("_bus", "_claims", "_unknown", "_vicinity")
 
     def __init__(self, claims: Claims, bus: Transport, vicinity: Vicinity) -> None:
         self._claims = claims
         self._bus = bus
         self._vicinity = vicinity
-        self._newest = 0
-        """The highest number of an incarnation that was seen: one that is lower and not among the members is gone."""
         self._unknown: dict[Claim, int] = {}
         """Claims that their node did not know of, how often."""
 
@@ -71,7 +69,7 @@ class Auditor(Actor[AuditorInbox]):
     def handle(self, message: AuditorInbox, ctx: Context[AuditorInbox]) -> None:
         match message:
             case ClusterSeen():
-                self._seen(message, ctx)
+                self._seen(ctx)
             case Audit():
                 asked = tuple(self._claims.of(self._claims.holders()))
                 if asked:
@@ -84,13 +82,9 @@ class Auditor(Actor[AuditorInbox]):
                     raise runs
                 self._audited(asked, runs, ctx)
 
-    def _seen(self, seen: ClusterSeen, ctx: Context[AuditorInbox]) -> None:
+    def _seen(self, ctx: Context[AuditorInbox]) -> None:
         """It is said again at every look, until the executions have taken it in."""
-        members = {member.incarnation for member in seen.cluster.members}
-        self._newest = max([self._newest, *(incarnation.number for incarnation in members)])
-        gone = [
-            holder for holder in self._claims.holders() if holder not in members and holder.number <= self._newest
-        ]  # (others came after this look)
+        gone = [holder for holder in self._claims.holders() if self._vicinity.is_gone(holder)]
         self._say_lost(self._claims.of(gone), "is gone", ctx)
 
     async def _ask(self, holders: Iterable[Incarnation], shards: tuple[int, ...]) -> list[Runs]:

@@ -94,9 +94,10 @@ OwnerInbox = Claim | Report | Nudge
 
 
 class ClaimAnswer(Struct, frozen=True, omit_defaults=True):
-    """`order` None: no, somebody else has it, or nobody needs it any more."""
+    """`order` None: no, somebody else has it, or nobody needs it any more. `elsewhere`: it waits, but not for this node."""
 
     order: Parcel | None = None
+    elsewhere: bool = False
 
 
 class Declined(Struct, frozen=True):

@@ -206,6 +206,10 @@ class Flight(Actor[FlightInbox]):
         if isinstance(order, Unreachable):
             self._end(ctx)
             return
+        if isinstance(order, Elsewhere):
+            self._pulled.give_back()
+            self._end(ctx)
+            return
         self._pulled.ack()
         if order is None:
             self._end(ctx)
@@ -264,8 +268,12 @@ class Unreachable(Exception):
     """The owner could not be asked."""
 
 
+class Elsewhere(Exception):
+    """The owner takes this node for dead."""
+
+
 async def _claimed(command: Command, airport: Airport) -> Order | None:
-    """Raises `Unreachable`; `NoetlError` when the order can't be read here."""
+    """Raises `Unreachable`, `Elsewhere`; `NoetlError` when the order can't be read here."""
     own = airport.vicinity.own
     if own is None:
         raise Unreachable
@@ -278,6 +286,8 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
             heard = heard or isinstance(error, AskTimeout)
             await asyncio.sleep(min(_PAUSE_S * 2**number, _PAUSE_MAX_S))
         else:
+            if answer.elsewhere:
+                raise Elsewhere
             return None if answer.order is None else await _patiently(partial(_order, answer.order, airport))
     if heard:  # perhaps it was granted, and the answer has not come
         await decline(command, own, airport)

@@ -199,6 +199,9 @@ class RemoteAttempt(Actor[RemoteInbox]):
 
     def _answer(self, by: Incarnation, answer: Callable[[ClaimAnswer], None], ctx: Context[RemoteInbox]) -> None:
         remote = self._remote
+        if remote.vicinity.is_gone(by):  # it does not know yet; nothing that it runs would count
+            answer(ClaimAnswer(elsewhere=True))
+            return
         if not self._is_for(by) or not remote.claims.claim(self._key, self._shard.id, by, self._pool):
             answer(ClaimAnswer())
             return

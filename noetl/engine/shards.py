@@ -253,8 +253,8 @@ class Shards(Actor[ShardsInbox]):
 
     def _heard(self, shard: int, mailed: Mailed[OwnerInbox], ctx: Context[ShardsInbox]) -> None:
         owned = self._owned.get(shard)
-        if owned is None or owned.ref is None or owned.leaving:
-            return  # it is sent again, to the next owner
+        if owned is None or owned.ref is None or owned.leaving or not self._vicinity.is_sure():
+            return  # it is sent again, to the next owner; who may be there already
         match mailed.message:
             case Claim() as claim:
                 owned.ref.report(Claimed(step.Claimed(claim, mailed.answer)))

@@ -22,6 +22,7 @@ from noetl.tools.tool import Resources
 ACK_WITHIN_S: Final = 20.0
 """A command that was pulled and not acked for so long is given to another node."""
 _PAUSE_S: Final = 0.5
+_UNSURE_S: Final = 0.05
 _log: Final = logging.getLogger("noetl.actors.worker")
 
 
@@ -127,6 +128,9 @@ class Taker(Actor[TakerInbox]):
 
     def _pull(self, puller: int, ctx: Context[TakerInbox]) -> None:
         free = self._free()
+        if not self._airport.vicinity.is_sure():
+            ctx.send_after(_UNSURE_S, PullAgain(puller))
+            return
         if free <= 0 or self._drained is not None:
             self._idle.add(puller)
             if self._flying < self._slots and self._drained is None:
@@ -139,9 +143,12 @@ class Taker(Actor[TakerInbox]):
         if isinstance(commands, BaseException):
             ctx.send_after(_PAUSE_S, PullAgain(puller))
             return
-        if self._drained is None:  # else they come again, elsewhere
-            for command in commands:
+        may_take = self._drained is None and self._airport.vicinity.is_sure()
+        for command in commands:
+            if may_take:
                 self._take_off(command, ctx)
+            else:
+                command.give_back()
         self._pull(puller, ctx)
 
     def _take_off(self, pulled: Command, ctx: Context[TakerInbox]) -> None:

@@ -52,6 +52,10 @@ class Command(Protocol):
         """It need not come again. May be lost like any message."""
         ...
 
+    def give_back(self) -> None:
+        """It comes again, at once, to whoever pulls."""
+        ...
+
     def term(self, reason: str) -> None:
         """It can't be read: it never comes again, and lies in the dead letters, with the reason."""
         ...

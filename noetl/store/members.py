@@ -100,6 +100,11 @@ class Cluster(Struct, frozen=True):
 class Heart(Protocol):
     """Renews a node's lease, on a thread and a connection of its own, so that neither a busy loop nor a long query lets it run out."""
 
+    def is_sure(self) -> bool:
+        """Whether the lease runs, as far as this node can know without the store: the last renewal that has succeeded was begun less than a lease
+        time ago, by the monotonic clock. While it is, nobody else has what this node has."""
+        ...
+
     def stop(self) -> None:
         """Renew no more. Returns when nothing of it runs."""
         ...
@@ -120,8 +125,8 @@ class Members(Protocol):
         ...
 
     def heart(self, incarnation: Incarnation, lease_s: float, lost: Callable[[], None]) -> Heart:
-        """Renew from now on, `RENEWALS_PER_LEASE` times in a lease time, for as long as it takes when the store does not answer. `lost` is called
-        once, on the loop that called this, when a renewal is `Fenced`."""
+        """Renew now and from now on, `RENEWALS_PER_LEASE` times in a lease time, for as long as it takes when the store does not answer. `lost` is
+        called once, on the loop that called this, when a renewal is `Fenced`."""
         ...
 
     async def leave(self, incarnation: Incarnation) -> None:

@@ -66,6 +66,7 @@ class Cluster:
             "NOETL_CLUSTER_LEASE_S": str(LEASE_S),
             "NOETL_NATS_SILENCE_S": "0.6",
             "NOETL_CLUSTER_RETURN_S": "4",
+            "NOETL_POSTGRES_STATEMENT_TIMEOUT_S": "3",
             "NOETL_HTTP_ALLOW": "loopback",
             **(environment or {}),
         }
@@ -126,6 +127,7 @@ class Cluster:
             assert report.status == "completed", report
         history = await History.read(self.store, self.ids)
         history.check(dict.fromkeys((name for name in self.nodes if name.startswith("w")), 12))
+        _note_pause(history)
         return history
 
     def kill(self, name: str) -> None:
@@ -145,6 +147,13 @@ class Cluster:
             if node.process.poll() is None:
                 os.kill(node.process.pid, signal.SIGCONT)
                 node.kill()
+
+
+def _note_pause(history: History) -> None:
+    """For the table of faults: how long executions stood still at most. `NOETL_TEST_PAUSES` names the file."""
+    if file := os.environ.get("NOETL_TEST_PAUSES"):
+        with Path(file).open("a") as opened:
+            opened.write(f"{history.longest_pause_s:6.2f} s  {os.environ['PYTEST_CURRENT_TEST'].partition(' ')[0]}\n")
 
 
 @pytest.fixture

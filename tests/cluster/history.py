@@ -31,20 +31,23 @@ _ONCE = {
 
 
 class History:
-    """The logs of accepted executions."""
+    """The logs of accepted executions. `longest_pause_s`: between two appends of one of them, at most."""
 
-    def __init__(self, events: Mapping[int, list[AnyEvent]]) -> None:
+    def __init__(self, events: Mapping[int, list[AnyEvent]], longest_pause_s: float = 0.0) -> None:
         self.events = events
+        self.longest_pause_s = longest_pause_s
 
     @classmethod
     async def read(cls, store: Store, ids: Iterable[int]) -> History:
         """Raises `LogCorrupt` when a chain does not hold."""
         found: dict[int, list[AnyEvent]] = {}
+        pauses = [0.0]
         for id_ in ids:
             rows = await store.log.read(id_)
             check_chain(rows)
             found[id_] = [event for row in rows for event in row.events()]
-        return cls(found)
+            pauses += [(after.at - before.at).total_seconds() for before, after in pairwise(rows)]
+        return cls(found, max(pauses))
 
     def check(self, slots: Mapping[str, int]) -> None:
         """Every execution has ended well; nothing was applied twice; no node ran more at a time than it has slots."""

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from noetl.events import AttemptLost, AttemptSucceeded, IterationCompleted
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import END_S, LEASE_S, Cluster
 from tests.cluster.proxy import Proxy
 
 ITEMS = 24
@@ -131,6 +133,54 @@ async def test_postgres_that_is_killed_and_started_again_loses_nothing(four: Clu
     await asyncio.sleep(0.5)
     await asyncio.to_thread(four.postgres.start)
     await all_right(four)
+
+
+async def test_postgres_that_is_paused_is_waited_for_and_nobody_is_taken_for_dead(four: Cluster) -> None:
+    """All leases have run out by then, by its own clock, and nobody is to blame."""
+    await begun(four)
+    before = await lives(four)
+    paused = four.postgres.pause()
+    await asyncio.sleep(3 * LEASE_S)
+    for process in paused:
+        process.resume()
+    await all_right(four)
+    assert await lives(four) == before
+
+
+async def test_a_worker_that_is_killed_and_started_again_at_once_is_another(four: Cluster) -> None:
+    """What its life before had was lost with it, though the name is the same."""
+    await begun(four)
+    four.kill("w1")
+    four.start("w1")
+    await all_right(four)
+    history = await four.check()
+    assert any(isinstance(event, AttemptLost) for events in history.events.values() for event in events)
+    assert "w1" in history.ran_on()
+
+
+@pytest.mark.parametrize("name", ["s1", "w1"])
+async def test_a_node_that_is_cut_off_from_the_store_is_given_up_and_joins_anew(cluster: Cluster, name: str) -> None:
+    with Proxy(cluster.postgres.port) as wire:
+        cut = {"NOETL_POSTGRES_DSN": cluster.postgres.dsn().replace(f":{cluster.postgres.port}/", f":{wire.port}/")}
+        for each in ("s1", "s2", "w1", "w2"):
+            cluster.start(each, environment=cut if each == name else None)
+        await begun(cluster, "s2")
+        before = await lives(cluster)
+        wire.cut()
+        for id_ in cluster.ids:
+            await cluster.ended(id_, "s2")
+        wire.heal()
+        await cluster.execute("demo/fan", "s2")
+        await all_right(cluster, "s2")
+        async with asyncio.timeout(END_S):
+            while set(await lives(cluster)) == set(before) or name not in dict(await lives(cluster)):
+                await asyncio.sleep(0.05)
+        cluster.stop()
+
+
+async def lives(cluster: Cluster) -> list[tuple[str, int]]:
+    """Who is a member, in which life."""
+    return [(member.incarnation.node, member.incarnation.number) for member in (await cluster.store.members.cluster()).members]
 
 
 async def test_a_worker_that_is_told_to_stop_ends_what_it_runs_and_takes_nothing_more(four: Cluster) -> None:

@@ -236,9 +236,22 @@ async def test_a_heart_keeps_the_lease_and_says_when_the_life_is_over(place: Pla
         await asyncio.sleep(LEASE_S / 3)
         assert (await member_of(place, a)).is_alive
     assert until <= LEASE_S
+    assert heart.is_sure()
     await joined(place, "a")
     await lost.wait()
+    assert not heart.is_sure()
     heart.stop()
+
+
+async def test_a_heart_that_can_not_renew_is_not_sure_any_more_after_one_lease_time(place: Place) -> None:
+    """Others may have buried the node by then, and have what it had."""
+    a, members = await joined(place, "a"), place.members
+    heart = members.heart(a, LEASE_S, lambda: None)
+    while not heart.is_sure():
+        await asyncio.sleep(0.001)
+    heart.stop()
+    await asyncio.sleep(LEASE_S)
+    assert not heart.is_sure()
 
 
 def test_a_members_row_is_read_by_a_newer_and_an_older_node() -> None:

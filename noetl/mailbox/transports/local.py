@@ -270,6 +270,11 @@ class LocalCommand:
             self._again.cancel()
         self._stream.forget(self._number)
 
+    def give_back(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        self._come_again()
+
     def term(self, reason: str) -> None:
         self._stream.dead.append((self.subject, self.body, reason))
         self.ack()

@@ -53,6 +53,9 @@ class NatsCommand(NatsMessage):
     def ack(self) -> None:
         self._sender.send(self._msg.reply, b"+ACK")
 
+    def give_back(self) -> None:
+        self._sender.send(self._msg.reply, b"-NAK")
+
     def term(self, reason: str) -> None:
         self._sender.send(dead(self.subject), self.body, headers={REASON_HEADER: reason})
         self._sender.send(self._msg.reply, b"+TERM")

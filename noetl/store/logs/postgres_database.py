@@ -19,7 +19,6 @@ from noetl.store.logs.postgres_schema import SCHEMA
 _log: Final = logging.getLogger("noetl.store")
 _ACQUIRE_S: Final = 5.0
 _PAUSE_S: Final = 0.2
-_STATEMENT_S: Final = 60.0
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
 _LOST: Final = ("08", "57P", "53300", "25006")
 """SQLSTATEs of a server that is away, or soon will be: it is asked again."""
@@ -66,14 +65,17 @@ class Database:
             min_size=1,
             max_size=self.settings.pool_max,
             timeout=self.settings.connect_timeout_s,
-            command_timeout=_STATEMENT_S,
+            command_timeout=self.settings.statement_timeout_s,
             server_settings=self._options,
             init=_prepare,
         )
 
     async def connect(self) -> Any:
         """A connection of the caller's own. Raises what the driver raises."""
-        connection = await asyncpg.connect(self.settings.dsn, timeout=self.settings.connect_timeout_s, server_settings=self._options)
+        settings = self.settings
+        connection = await asyncpg.connect(
+            settings.dsn, timeout=settings.connect_timeout_s, command_timeout=self.settings.statement_timeout_s, server_settings=self._options
+        )
         await _prepare(connection)
         return connection
 

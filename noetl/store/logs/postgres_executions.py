@@ -9,7 +9,7 @@ from typing import Any, Final
 from noetl.errors import NotFound
 from noetl.store.log import ExecutionRow, InboxRow
 from noetl.store.logs.postgres_database import Database
-from noetl.store.logs.postgres_schema import SCHEMA
+from noetl.store.logs.postgres_schema import LONG_S, SCHEMA
 from noetl.store.logs.postgres_writer import row_values, text
 from noetl.store.projection import ALL, ExecutionQuery, Waiting
 
@@ -84,12 +84,16 @@ class PostgresExecutions:
 
     async def prune(self, ended_before: dt.datetime) -> list[int]:
         async with self._database.transaction() as connection:
-            ids = [row["id"] for row in await connection.fetch(_ENDED_FAMILIES, ended_before)]
+            ids = [row["id"] for row in await connection.fetch(_ENDED_FAMILIES, ended_before, timeout=LONG_S)]
             for table in ("events", "snapshots", "loop_items", "inbox"):
-                await connection.execute(f"delete from {table} where execution_id = any($1)", ids)  # noqa: S608  the names above
-            await connection.execute("delete from executions where id = any($1)", ids)
-            await connection.execute("delete from shards where not common and node is null and id not in (select shard from executions)")
-            await connection.execute("delete from catalog where hash not in (select net from executions union select net from playbooks)")
+                await connection.execute(f"delete from {table} where execution_id = any($1)", ids, timeout=LONG_S)  # noqa: S608  the names above
+            await connection.execute("delete from executions where id = any($1)", ids, timeout=LONG_S)
+            await connection.execute(
+                "delete from shards where not common and node is null and id not in (select shard from executions)", timeout=LONG_S
+            )
+            await connection.execute(
+                "delete from catalog where hash not in (select net from executions union select net from playbooks)", timeout=LONG_S
+            )
             await _drop_empty_partitions(connection, ended_before.date())
         return ids
 

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -135,13 +136,18 @@ class ThreadHeart:
     def __init__(self, database: Database, incarnation: Incarnation, lease_s: float, lost: Callable[[], None]) -> None:
         self._database = database
         self._incarnation = incarnation
+        self._lease_s = lease_s
         self._every_s = lease_s / RENEWALS_PER_LEASE
+        self._sure_until = 0.0
         self._lost = lost
         self._home = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._task = self._loop.create_task(self._beat())
         self._thread = threading.Thread(target=self._run, name="noetl-heart", daemon=True)
         self._thread.start()
+
+    def is_sure(self) -> bool:
+        return time.monotonic() < self._sure_until
 
     def stop(self) -> None:
         with contextlib.suppress(RuntimeError):  # its loop is closed: the life was over, and the thread has ended by itself
@@ -162,6 +168,7 @@ class ThreadHeart:
                     if connection is None:
                         async with asyncio.timeout(self._every_s * 2):
                             connection = await self._database.connect()
+                    began = time.monotonic()
                     async with asyncio.timeout(self._every_s * 2):
                         renewed = await connection.fetchval(_RENEW, self._incarnation.number)
                 except (*Lost, asyncpg.PostgresError) as error:
@@ -170,8 +177,10 @@ class ThreadHeart:
                     connection = None
                 else:
                     if renewed is None:
+                        self._sure_until = 0.0
                         self._home.call_soon_threadsafe(self._lost)
                         return
+                    self._sure_until = began + self._lease_s
                 await asyncio.sleep(self._every_s)
         finally:
             _terminate(connection)

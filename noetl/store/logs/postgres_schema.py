@@ -15,6 +15,8 @@ from noetl.ids import first_id_of
 SCHEMA: Final = "noetl"
 LOCK: Final = 0x4E6F
 """First key of the advisory locks of shards; the second is the shard. An append holds it shared, whoever changes the owner exclusively."""
+LONG_S: Final = 3_600.0
+"""For statements that go over all that there is."""
 _MIGRATION_LOCK: Final = 0x4E6F4554
 _AHEAD: Final = 3
 """Days whose partitions are made before they are needed."""
@@ -303,14 +305,14 @@ async def migrate(connection: Any) -> None:
         LogUnavailable: the schema is some other program's.
     """
     async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK, timeout=LONG_S)
         version = await _version(connection)
         if version > len(MIGRATIONS) and await connection.fetchval("select max(oldest) from format") > len(MIGRATIONS):
             raise StoreTooNew(f"the store has format {version}, this NoETL knows formats up to {len(MIGRATIONS)}: use the newer NoETL that wrote it")
         if version >= len(MIGRATIONS):
             return
         for step in MIGRATIONS[version:]:
-            await connection.execute(step)
+            await connection.execute(step, timeout=LONG_S)
         await connection.execute("delete from format")
         await connection.execute("insert into format (version, oldest) values ($1, $2)", len(MIGRATIONS), OLDEST)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from noetl.errors import Fenced
+from noetl.errors import Fenced, LogUnavailable
 from noetl.store.lease import Shard
 from noetl.store.logs.sqlite_connection import Connection
 from noetl.store.logs.sqlite_database import Database
@@ -19,6 +20,7 @@ from noetl.store.members import RENEWALS_PER_LEASE, Cluster, Heart, Incarnation,
 Micros = Callable[[], int]
 """The store's clock: microseconds since 1970."""
 
+_log: Final = logging.getLogger("noetl.store")
 _SECOND: Final = 1_000_000
 _KEPT: Final = 86_400 * _SECOND
 """How long the rows of lives that are over stay."""
@@ -67,7 +69,7 @@ class SqliteMembers:
             raise Fenced(f"the life of {incarnation} is over")
 
     def heart(self, incarnation: Incarnation, lease_s: float, lost: Callable[[], None]) -> Heart:
-        return LoopHeart(partial(self.renew, incarnation), lease_s / RENEWALS_PER_LEASE, lost)
+        return LoopHeart(partial(self.renew, incarnation), lease_s, lost)
 
     async def leave(self, incarnation: Incarnation) -> None:
         await self._database.write(lambda connection: _end(connection, incarnation.number, self._now()))
@@ -135,18 +137,31 @@ def _end(connection: Connection, life: int, now: int) -> None:
 class LoopHeart:
     """Beats on the event loop, as the store is in this process too."""
 
-    def __init__(self, renew: Callable[[], Any], every_s: float, lost: Callable[[], None]) -> None:
-        self._task = asyncio.get_running_loop().create_task(_beat(renew, every_s, lost))
+    def __init__(self, renew: Callable[[], Any], lease_s: float, lost: Callable[[], None]) -> None:
+        self._renew = renew
+        self._lease_s = lease_s
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._sure_until = 0.0
+        self._task = self._loop.create_task(self._beat())
+
+    def is_sure(self) -> bool:
+        return self._loop.time() < self._sure_until
 
     def stop(self) -> None:
         self._task.cancel()
 
-
-async def _beat(renew: Callable[[], Any], every_s: float, lost: Callable[[], None]) -> None:
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await renew()
-        except Fenced:
-            lost()
-            return
+    async def _beat(self) -> None:
+        while True:
+            began = self._loop.time()
+            try:
+                await self._renew()
+            except Fenced:
+                self._sure_until = 0.0
+                self._lost()
+                return
+            except LogUnavailable as error:
+                _log.debug("the lease was not renewed: %s", error)
+            else:
+                self._sure_until = began + self._lease_s
+            await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
