@@ -23,6 +23,7 @@ ACK_WITHIN_S: Final = 20.0
 """A command that was pulled and not acked for so long is given to another node."""
 _PAUSE_S: Final = 0.5
 _UNSURE_S: Final = 0.05
+_CHECK_S: Final = 0.2
 _log: Final = logging.getLogger("noetl.actors.worker")
 
 
@@ -45,6 +46,10 @@ class PullAgain(TakerMessage, frozen=True):
     puller: int
 
 
+class Check(TakerMessage, frozen=True):
+    """To oneself: see whether this node may still take anything."""
+
+
 class DrainTaker(TakerMessage, frozen=True):
     """Take nothing more. Answered when no flight is left."""
 
@@ -57,7 +62,7 @@ class Done(TakerMessage, frozen=True):
     error: Any
 
 
-TakerInbox = Came | Landed | PullAgain | DrainTaker | Done
+TakerInbox = Came | Landed | PullAgain | Check | DrainTaker | Done
 
 
 class Taker(Actor[TakerInbox]):
@@ -86,6 +91,7 @@ class Taker(Actor[TakerInbox]):
         self._pullers = [self._airport.bus.puller(name, (pool_commands(name),), ACK_WITHIN_S) for name in names]
         for puller in range(len(self._pullers)):
             self._pull(puller, ctx)
+        ctx.send_interval(_CHECK_S, Check())
         self._decline_lost(ctx)  # what an incarnation before this one has taken down with it
 
     def handle(self, message: TakerInbox, ctx: Context[TakerInbox]) -> None:
@@ -98,8 +104,12 @@ class Taker(Actor[TakerInbox]):
                     self._pull(puller, ctx)
             case PullAgain(puller):
                 self._pull(puller, ctx)
+            case Check():
+                if not self._airport.vicinity.is_sure():
+                    self._rest()
             case DrainTaker(reply):
                 self._drained = [*(self._drained or ()), reply]
+                self._rest()
                 self._tell_drained(ctx)
             case Done(error):
                 if isinstance(error, BaseException):
@@ -112,6 +122,11 @@ class Taker(Actor[TakerInbox]):
         ctx.forget(signal.ref)
         self._decline_lost(ctx)
         self._tell_drained(ctx)
+
+    def _rest(self) -> None:
+        """Others take what waits."""
+        for puller in self._pullers:
+            puller.rest()
 
     def terminate(self, reason: Reason, ctx: Context[TakerInbox]) -> None:
         for puller in self._pullers:

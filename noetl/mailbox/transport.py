@@ -78,6 +78,11 @@ class Puller(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Let go of what was asked for: what has come and nobody has taken comes again, to others. A `pull` that waits ends with `BusUnavailable`;
+        the next one asks anew."""
+        ...
+
     def close(self) -> None:
         """Pull no more."""
         ...

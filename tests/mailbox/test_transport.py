@@ -210,6 +210,46 @@ async def test_a_command_that_is_not_acked_in_time_comes_again_and_one_that_is_d
     puller.close()
 
 
+async def test_a_command_that_is_given_back_comes_at_once_to_who_pulls(join: Join) -> None:
+    one, two, three = await join("one"), await join("two"), await join("three")
+    pool = unique()
+    first, second = (node.puller(pool, (f"noetl.commands.{pool}.*",), 3_600.0) for node in (two, three))
+    await one.command(f"noetl.commands.{pool}.5", b"x", pool)
+    (command,) = await first.pull(1)
+    command.give_back()
+    (again,) = await second.pull(1)
+    assert (again.body, again.deliveries) == (b"x", 2)
+    again.ack()
+    for puller in (first, second):
+        puller.close()
+
+
+async def test_a_puller_that_rests_leaves_what_comes_to_others_and_may_pull_again(join: Join) -> None:
+    one, two, three = await join("one"), await join("two"), await join("three")
+    pool = unique()
+    first, second = (node.puller(pool, (f"noetl.commands.{pool}.*",), 3_600.0) for node in (two, three))
+    waiting = asyncio.create_task(first.pull(8))
+    await one.command(f"noetl.commands.{pool}.5", b"0", f"{pool}-0")
+    (command,) = await waiting
+    command.ack()
+    waiting = asyncio.create_task(first.pull(8))
+    await asyncio.sleep(0.05)  # what it has asked for lies at the server
+    first.rest()
+    with pytest.raises(BusUnavailable):
+        await waiting
+    for number in range(1, 5):
+        await one.command(f"noetl.commands.{pool}.5", b"%d" % number, f"{pool}-{number}")
+        (command,) = await second.pull(1)
+        assert command.body == b"%d" % number
+        command.ack()
+    second.close()
+    await one.command(f"noetl.commands.{pool}.5", b"5", f"{pool}-5")
+    (command,) = await first.pull(1)
+    assert command.body == b"5"
+    command.ack()
+    first.close()
+
+
 async def test_a_command_that_can_not_be_read_never_comes_again(join: Join) -> None:
     one, two = await join("one"), await join("two")
     pool = unique()

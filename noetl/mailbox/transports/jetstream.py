@@ -317,8 +317,13 @@ class NatsBus:
         return puller
 
     def forget_puller(self, puller: NatsPuller) -> None:
-        subscription = self._pullers.pop(puller, None)
+        self.deafen(puller)
+        self._pullers.pop(puller, None)
+
+    def deafen(self, puller: NatsPuller) -> None:
+        subscription = self._pullers.get(puller)
         if subscription is not None:
+            self._pullers[puller] = None
             self._do(lambda _: subscription.unsubscribe())
 
     async def make_consumer(self, puller: NatsPuller) -> None:

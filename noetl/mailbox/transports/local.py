@@ -309,6 +309,11 @@ class LocalPuller:
         if self._pulled is not None and not self._pulled.done():
             self._pulled.set_result(list(commands))
 
+    def rest(self) -> None:
+        self._stream.remove(self)
+        if self._pulled is not None and not self._pulled.done():
+            self._pulled.set_exception(BusUnavailable("it rests"))
+
     def close(self) -> None:
         self._stream.remove(self)
         if self._pulled is not None:

@@ -23,6 +23,10 @@ class Consumers(Sender, Protocol):
 
     def ask_for_commands(self, puller: NatsPuller, number: int, expires_s: float) -> None: ...
 
+    def deafen(self, puller: NatsPuller) -> None:
+        """It hears nothing more, until a consumer is made for it again."""
+        ...
+
     def forget_puller(self, puller: NatsPuller) -> None: ...
 
 
@@ -39,11 +43,13 @@ class NatsPuller:
         """Commands that the server has been asked for and has not sent."""
         self._bell: asyncio.Future[None] | None = None
         self._is_there = False
+        self._rests = False
         self._closed = False
 
     async def pull(self, most: int) -> list[Any]:
+        self._rests = False
         while not self._came:
-            if self._closed:
+            if self._closed or self._rests:
                 raise BusUnavailable("it pulls no more")
             await self._ask(most)
             self._bell = asyncio.get_running_loop().create_future()
@@ -53,6 +59,13 @@ class NatsPuller:
             except TimeoutError:  # not even a word that there is nothing
                 self.begin_again()
         return [self._came.popleft() for _ in range(min(most, len(self._came)))]
+
+    def rest(self) -> None:
+        self._rests = True
+        self._bus.deafen(self)  # then the server drops what was asked for
+        while self._came:
+            self._came.popleft().give_back()
+        self.begin_again()
 
     def close(self) -> None:
         self._closed = True
