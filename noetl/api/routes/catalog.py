@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -29,6 +30,8 @@ from noetl.engine.registration import catalog_path
 from noetl.engine.service import OutOfDomain
 from noetl.tools.describe import input_schema, output_schema
 
+T = TypeVar("T")
+
 
 class Page(Struct, frozen=True, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
@@ -49,12 +52,7 @@ class OneVersion(Struct, frozen=True, kw_only=True):
 
 
 async def register(call: Call) -> Any:
-    try:
-        registered = await call.client.register(call.body)
-    except OutOfDomain as error:
-        await note(call, "catalog.register", error.path, "denied")
-        raise
-    await note(call, "catalog.register", f"{registered.path}@{registered.version}", "done")
+    registered = await _noted(call, "catalog.register", call.client.register(call.body), lambda kept: f"{kept.path}@{kept.version}")
     return Answer(registered, status=201 if registered.new else 200)
 
 
@@ -81,13 +79,19 @@ async def show_playbook(call: Call) -> Any:
 
 
 async def put_schema(call: Call) -> Any:
-    try:
-        kept = await call.client.put_schema(call.body)
-    except OutOfDomain as error:
-        await note(call, "catalog.schema", error.path, "denied")
-        raise
-    await note(call, "catalog.schema", f"{kept.name}@{kept.version}", "done")
+    kept = await _noted(call, "catalog.schema", call.client.put_schema(call.body), lambda kept: f"{kept.name}@{kept.version}")
     return Answer(kept, status=201 if kept.new else 200)
+
+
+async def _noted(call: Call, action: str, work: Awaitable[T], subject: Callable[[T], str]) -> T:
+    """Do it, and put into the audit log that it was done, or denied."""
+    try:
+        done = await work
+    except OutOfDomain as error:
+        await note(call, action, error.path, "denied")
+        raise
+    await note(call, action, subject(done), "done")
+    return done
 
 
 async def list_schemas(call: Call) -> Any:
