@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import tempfile
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from noetl.node.profile import PoolProfile, Profile
 from noetl.node.tree import tree
 from noetl.settings import Settings
 from noetl.store.logs.sqlite import open_sqlite
+from noetl.store.logs.sqlite_members import LoopHeart
 from noetl.store.members import Heart, Incarnation, NodeRow
 from noetl.store.store import Store
 from noetl.supervisors.static import start_tree
@@ -33,7 +35,8 @@ from noetl.tools.tool import Resources
 from noetl.vault.keyring import GivenKeys
 from noetl.vault.secrets import Secrets
 from noetl.vault.vaults.file import FileVault
-from tests.simulation.node import LateLog, SimulatedCaller, SimulatedNode, Tool
+from tests.simulation.node import SimulatedCaller, SimulatedNode, Tool
+from tests.simulation.wire import Wire, Wired, WiredLog
 
 SERVER = Profile(roles=("store", "cluster", "tools", "shards"))
 WORKER = Profile(roles=("store", "cluster", "tools", "pools", "steps"), pools={"default": PoolProfile(slots=4, tools=("*",))})
@@ -44,12 +47,21 @@ class ClusterNode(SimulatedNode):
     """One node; `kill` is kill -9."""
 
     def __init__(
-        self, parts: Parts, client: LocalClient, runtime: SimulatedRuntime, root: Ref[Any], transport: LocalTransport, hearts: list[Heart]
+        self,
+        parts: Parts,
+        client: LocalClient,
+        runtime: SimulatedRuntime,
+        root: Ref[Any],
+        transport: LocalTransport,
+        hearts: list[Heart],
+        wire: Wire,
     ) -> None:
         super().__init__(parts, client)
         self.id = parts.owner.node
         self.is_there = True
         self.transport = transport
+        self.wire = wire
+        """To the store."""
         self._runtime = runtime
         self._root = root
         self._hearts = hearts
@@ -80,14 +92,14 @@ class SimulatedCluster:
         """`newest`: the newest format that it says it reads."""
         simulation, settings = self.simulation, Settings()
         runtime = SimulatedRuntime(simulation)
-        transport, hearts = self.bus.transport(name), []
+        transport, hearts, wire = self.bus.transport(name), [], Wire()
         keys = GivenKeys(bytes(32))
         parts = Parts(
             owner=this_process(name),
             settings=settings,
             profile=msgspec.structs.replace(profile, name=name),
             directory=NOWHERE,
-            open_store=self._opener(hearts, newest),
+            open_store=self._opener(hearts, newest, wire),
             keeps_files=False,
             vault=FileVault({}),
             keys=keys,
@@ -103,14 +115,16 @@ class SimulatedCluster:
         root = await start_tree(runtime, tree(parts))
         assert parts.engine is not None
         client = LocalClient(parts.engine, CommonHomes(runtime.registry, transport), parts.ids, {})
-        node = self.nodes[name] = ClusterNode(parts, client, runtime, root, transport, hearts)
+        node = self.nodes[name] = ClusterNode(parts, client, runtime, root, transport, hearts, wire)
         return node
 
-    def _opener(self, hearts: list[Heart], newest: int) -> Any:
+    def _opener(self, hearts: list[Heart], newest: int, wire: Wire) -> Any:
+        parts = ("snapshots", "positions", "shards", "executions", "inbox", "catalog")
+
         async def open_(more: Callable[[], bool]) -> Store:
-            return dataclasses.replace(
-                self.store, log=LateLog(self.store.log, self.simulation), members=_Tracked(self.store.members, hearts, newest), close=_nothing
-            )
+            far: dict[str, Any] = {name: Wired(getattr(self.store, name), wire) for name in parts}
+            log = WiredLog(self.store.log, self.simulation, wire)
+            return dataclasses.replace(self.store, log=log, members=_Tracked(Wired(self.store.members, wire), hearts, newest), close=_nothing, **far)
 
         return open_
 
@@ -139,7 +153,7 @@ class _Tracked:
         return joined
 
     def heart(self, incarnation: Incarnation, lease_s: float, lost: Callable[[], None]) -> Heart:
-        heart: Heart = self._members.heart(incarnation, lease_s, lost)
+        heart = LoopHeart(partial(self._members.renew, incarnation), lease_s, lost)
         self._hearts.append(heart)
         return heart
 

@@ -87,8 +87,11 @@ class LateLog:
 
     def append(self, append: Append, done: AppendDone) -> None:
         self._free_at = max(self._free_at, self._loop.time()) + 0.001 + self._random.random() * 0.02
+        self._loop.call_at(self._free_at, self._commit, append, done)
+
+    def _commit(self, append: Append, done: AppendDone) -> None:
         answer_s = self._random.random() * 0.02
-        self._loop.call_at(self._free_at, self._log.append, append, lambda error: self._loop.call_later(answer_s, done, error))
+        self._log.append(append, lambda error: self._loop.call_later(answer_s, done, error))
 
     async def settle(self) -> None:
         await asyncio.sleep(max(0.0, self._free_at - self._loop.time()) + 0.0005)

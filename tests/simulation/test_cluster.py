@@ -121,6 +121,28 @@ async def a_worker_is_cut_off(cluster: SimulatedCluster, name: str) -> None:
     await completes(cluster, name, execution_id)
 
 
+async def a_server_is_cut_off_from_the_store(cluster: SimulatedCluster, name: str) -> None:
+    await _cut_off_from_the_store("s1", cluster, name)
+
+
+async def a_worker_is_cut_off_from_the_store(cluster: SimulatedCluster, name: str) -> None:
+    await _cut_off_from_the_store("w1", cluster, name)
+
+
+async def _cut_off_from_the_store(node: str, cluster: SimulatedCluster, name: str) -> None:
+    """It reaches all the others on the bus. It is buried, and back later."""
+    ids = [await cluster.begin(at, SCENARIOS[name][0]) for at in ("s1", "s2", "s2")]
+    await a_moment(cluster)
+    cluster.nodes[node].wire.cut()
+    await a_moment(cluster, 8.0)
+    ids.append(await cluster.begin("s2", SCENARIOS[name][0]))
+    await a_moment(cluster, 8.0)
+    cluster.nodes[node].wire.heal()
+    ids.append(await cluster.begin("s2", SCENARIOS[name][0]))
+    for execution_id in ids:
+        await completes(cluster, name, execution_id)
+
+
 async def the_stream_is_dropped(cluster: SimulatedCluster, name: str) -> None:
     execution_id = await cluster.begin("s1", SCENARIOS[name][0])
     await a_moment(cluster)
@@ -173,6 +195,8 @@ CHECKS: list[Check] = [
     a_server_is_killed,
     one_of_each_is_killed,
     a_worker_is_cut_off,
+    a_server_is_cut_off_from_the_store,
+    a_worker_is_cut_off_from_the_store,
     the_stream_is_dropped,
     a_server_joins,
     an_older_server_joins,
