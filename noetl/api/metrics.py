@@ -21,9 +21,9 @@ def _families(view: RuntimeView, pools: list[PoolView]) -> Iterator[tuple[str, s
     yield "noetl_actors", "gauge", "Actors that live.", [({}, view.actors)]
     yield "noetl_actor_messages_total", "counter", "Messages that actors have handled.", [({}, view.reductions)]
     yield "noetl_loop_lag_seconds", "gauge", "How late the event loop was in the last second, at worst.", [({}, view.lag_s or 0.0)]
-    yield "noetl_pool_slots", "gauge", "Slots of a pool.", [({"pool": pool.name}, pool.slots) for pool in pools]
-    yield "noetl_pool_free", "gauge", "Slots that are free.", [({"pool": pool.name}, pool.free) for pool in pools]
-    yield "noetl_pool_waiting", "gauge", "Calls that wait for a slot.", [({"pool": pool.name}, pool.waiting) for pool in pools]
+    yield "noetl_pool_slots", "gauge", "Slots of a pool.", [({"node": pool.node, "pool": pool.name}, pool.slots) for pool in pools]
+    yield "noetl_pool_free", "gauge", "Slots that are free.", [({"node": pool.node, "pool": pool.name}, pool.free) for pool in pools]
+    yield "noetl_pool_waiting", "gauge", "Calls that wait for a slot.", [({"node": pool.node, "pool": pool.name}, pool.waiting) for pool in pools]
 
 
 def _family(name: str, kind: str, about: str, samples: list[Sample]) -> Iterator[str]:

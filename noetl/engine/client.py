@@ -370,7 +370,8 @@ class AuditList(Struct, frozen=True, kw_only=True):
 
 
 class PoolView(Struct, frozen=True, kw_only=True):
-    """`free` slots of `slots`; `waiting` calls are in its queue. `tools`: the kinds that it serves, `*` for all."""
+    """`free` slots of `slots`; `waiting` calls are in its queue: in a cluster those that the server which answers has for the pool, on whatever node.
+    `tools`: the kinds that it serves, `*` for all."""
 
     name: str
     node: str

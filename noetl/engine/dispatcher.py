@@ -41,12 +41,15 @@ DispatcherInbox = Want | Withdraw | Put | Sweep | ClusterSeen
 
 
 class Dispatcher(Actor[DispatcherInbox]):
-    __slots__ = ("_bus", "_in_stream", "_queues", "_vicinity", "_windows")
+    """`queued` is kept up to date: how many wait for each pool, here or in the stream."""
+
+    __slots__ = ("_bus", "_in_stream", "_queued", "_queues", "_vicinity", "_windows")
     capacity: ClassVar[int] = 1_000_000
 
-    def __init__(self, bus: Transport, vicinity: Vicinity) -> None:
+    def __init__(self, bus: Transport, vicinity: Vicinity, queued: dict[str, int]) -> None:
         self._bus = bus
         self._vicinity = vicinity
+        self._queued = queued
         self._queues: dict[str, FairQueue[Want]] = {}
         self._in_stream: dict[str, dict[Ref[Any], None]] = {}
         """Of each pool: whose command is in the stream, or on its way, and not claimed."""
@@ -89,6 +92,7 @@ class Dispatcher(Actor[DispatcherInbox]):
             if want.attempt.is_alive():
                 held[want.attempt] = None
                 self._put(want, ctx)
+        self._queued[pool] = len(held) + (0 if queue is None else len(queue))
 
     def _put(self, want: Want, ctx: Context[DispatcherInbox]) -> None:
         ctx.run(self._bus.command(want.subject, want.body, want.message_id), partial(Put, want))

@@ -120,6 +120,10 @@ class WhatRuns(NodeMessage, frozen=True):
     shards: tuple[int, ...]
 
 
+class HowBusy(NodeMessage, frozen=True):
+    """Answered with `Busy`."""
+
+
 class StopCall(NodeMessage, frozen=True):
     """Answered with the outcome, as a `Parcel`, when the call has ended; empty when the node does not have it, or it comes with the report."""
 
@@ -137,7 +141,13 @@ class ExecutionsOver(NodeMessage, frozen=True):
     over: tuple[Over, ...]
 
 
-NodeInbox = WhatRuns | StopCall | ExecutionsOver
+NodeInbox = WhatRuns | HowBusy | StopCall | ExecutionsOver
+
+
+class Busy(Struct, frozen=True):
+    """`free` slots of each pool."""
+
+    free: dict[str, int]
 
 
 class Held(Struct, frozen=True, array_like=True):

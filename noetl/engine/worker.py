@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from noetl.actors.actor import Actor, Context, Exit, Reason, Signal
 from noetl.actors.ref import Reply
-from noetl.engine.exchange import ExecutionsOver, NodeInbox, Parcel, Runs, StopCall, WhatRuns, decode_command
+from noetl.engine.exchange import Busy, ExecutionsOver, HowBusy, NodeInbox, Parcel, Runs, StopCall, WhatRuns, decode_command
 from noetl.engine.flight import Airport, Flight, StopFlight, decline
 from noetl.engine.pool import Gauge, pool_name
 from noetl.mailbox.address import NODES, node_address, pool_commands
@@ -204,10 +205,11 @@ DeskInbox = Mailed[NodeInbox] | Handled
 class Desk(Actor[DeskInbox]):
     """Answers what owners ask this node."""
 
-    __slots__ = ("_airport", "_ears", "_resources")
+    __slots__ = ("_airport", "_ears", "_gauges", "_resources")
 
-    def __init__(self, airport: Airport, resources: Resources) -> None:
+    def __init__(self, airport: Airport, resources: Resources, gauges: Mapping[str, Gauge]) -> None:
         self._airport = airport
+        self._gauges = gauges
         self._resources = resources
         self._ears: list[Listening] = []
 
@@ -223,6 +225,8 @@ class Desk(Actor[DeskInbox]):
         match message.message:
             case WhatRuns(shards):
                 message.answer(Runs(self._airport.vicinity.life(), self._airport.flights.of(frozenset(shards))))
+            case HowBusy():
+                message.answer(Busy({name: gauge.free for name, gauge in self._gauges.items()}))
             case StopCall(key):
                 flight = self._airport.flights.find(key)
                 if flight is None:

@@ -83,6 +83,8 @@ class Parts:
     run_log: RunLog | None = None
     vicinity: Vicinity = field(default_factory=Vicinity)
     flights: Flights = field(default_factory=Flights)
+    queued: dict[str, int] = field(default_factory=dict)
+    """Calls of this node's executions that wait for a pool, on whatever node."""
     gauges: dict[str, Gauge] = field(init=False)
     """Of the pools of this node."""
     serving: Serving | None = None

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from noetl.actors.observer import Observer
 from noetl.actors.ref import Ref
 from noetl.cluster.capacity import workers
+from noetl.engine import exchange
 from noetl.engine.adoption import Adoption
 from noetl.engine.client import NodeInfo, PoolView
+from noetl.engine.exchange import Busy, HowBusy
 from noetl.engine.feed import Feed
 from noetl.engine.homes import CommonHomes, Homes, PrivateHome
 from noetl.engine.local import LocalClient
 from noetl.engine.pool import HowIs, pool_name
 from noetl.engine.service import Service
 from noetl.engine.shard import SHARD
+from noetl.errors import CallError
 from noetl.gateway.tokens import Doorkeeper
 from noetl.node.about import node_info
 from noetl.node.parts import Parts
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from noetl.api.server import ApiServer
 
 _ASK_S = 5.0
+_BUSY_S = 1.0
 
 
 def api_server(parts: Parts) -> ApiServer:
@@ -65,7 +69,8 @@ def adoption(parts: Parts, runtime: Runtime) -> Adoption | None:
 async def pool_views(parts: Parts, runtime: Runtime) -> list[PoolView]:
     """Those of this node; in a cluster those of all nodes."""
     if parts.profile.is_member:
-        return [view for member in workers(parts.vicinity.members) for view in _pools_of(member, parts)]
+        found = await asyncio.gather(*(_pools_of(member, parts) for member in workers(parts.vicinity.members)))
+        return [view for views in found for view in views]
     views: list[PoolView] = []
     for name, profile in parts.profile.pools.items():
         pool: Ref[HowIs] = runtime.registry.whereis(pool_name(name))
@@ -76,13 +81,16 @@ async def pool_views(parts: Parts, runtime: Runtime) -> list[PoolView]:
     return views
 
 
-def _pools_of(member: Member, parts: Parts) -> Iterator[PoolView]:
-    """As far as this node can see: the slots that its own executions have."""
-    assert parts.engine is not None
-    used = Counter(claim.pool for claim in parts.engine.claims.of({member.incarnation}))
-    for name, pool in member.node.pools.items():
-        free = max(pool.slots - used[name], 0)
-        yield PoolView(name=name, node=member.node.id, slots=pool.slots, free=free, waiting=max(used[name] - pool.slots, 0), tools=pool.tools)
+async def _pools_of(member: Member, parts: Parts) -> list[PoolView]:
+    """Of a node that does not say so, none is free. Calls wait with the owners of their executions: shown are those of this node."""
+    try:
+        busy = await exchange.node(member.node.id, parts.known_bus()).ask(HowBusy(), Busy, _BUSY_S)
+    except CallError:
+        busy = Busy({})
+    return [
+        PoolView(name=name, node=member.node.id, slots=pool.slots, free=busy.free.get(name, 0), waiting=parts.queued.get(name, 0), tools=pool.tools)
+        for name, pool in member.node.pools.items()
+    ]
 
 
 def _nodes(parts: Parts) -> tuple[NodeInfo, ...]:

@@ -76,7 +76,7 @@ def _desk(parts: Parts) -> ChildSpec:
 def _new_desk(parts: Parts) -> Desk:
     assert parts.airport is not None
     assert parts.resources is not None
-    return Desk(parts.airport, parts.resources)
+    return Desk(parts.airport, parts.resources, parts.gauges)
 
 
 def _membership(parts: Parts) -> Membership:
@@ -91,7 +91,7 @@ def _shard(parts: Parts) -> Shard:
 
 
 def _dispatcher(parts: Parts) -> Dispatcher:
-    return Dispatcher(parts.known_bus(), parts.vicinity)
+    return Dispatcher(parts.known_bus(), parts.vicinity, parts.queued)
 
 
 def _auditor(parts: Parts) -> Auditor:

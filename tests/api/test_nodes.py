@@ -37,7 +37,7 @@ async def test_figures_are_in_the_format_of_prometheus(api: Caller) -> None:
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     samples = [line for line in answer.raw.decode().splitlines() if not line.startswith("#")]
     assert any(line.startswith("noetl_actors ") for line in samples)
-    assert 'noetl_pool_slots{pool="default"} 32' in samples
+    assert 'noetl_pool_slots{node="node-1",pool="default"} 32' in samples
 
 
 async def test_a_large_value_is_read_by_its_hash_and_in_parts(api: Caller) -> None:

@@ -263,6 +263,22 @@ async def test_a_request_to_a_server_that_does_not_own_the_execution_is_accepted
             assert (await four.ended(id_, name)).result == 5
 
 
+async def test_every_server_knows_which_slots_are_free(four: Cluster) -> None:
+    await begun(four, "s1", 6)
+    for name in ("s1", "s2"):
+        async with four.client(name) as client, asyncio.timeout(END_S):
+            while not any(pool.name == "python" and pool.free < pool.slots for pool in (await client.pools()).entries):
+                await asyncio.sleep(0.02)
+    await all_right(four)
+    for name in ("s1", "s2"):
+        async with four.client(name) as client, asyncio.timeout(END_S):
+            pools = (await client.pools()).entries
+            while any(pool.free != pool.slots or pool.waiting for pool in pools):
+                await asyncio.sleep(0.02)
+                pools = (await client.pools()).entries
+        assert {(pool.node, pool.name, pool.slots) for pool in pools} == {(w, p, n) for w in ("w1", "w2") for p, n in (("default", 8), ("python", 4))}
+
+
 async def test_an_execution_is_cancelled_wherever_it_is_asked_for(four: Cluster) -> None:
     await four.register(FAN_OUT)
     ids = [await four.execute("demo/fan", "s1", seconds=30) for _ in range(4)]
