@@ -9,8 +9,8 @@ from typing import Any, Literal
 from noetl.dsl.lookup import whole
 from noetl.dsl.playbook import Collect
 from noetl.dsl.template import Constant, Renderable, compile_raw, holds
-from noetl.engine.evolve import patched, value_at
 from noetl.engine.failure import Error
+from noetl.engine.patches import patched, value_at
 from noetl.engine.program import WriteProgram
 from noetl.engine.scope import Scope
 from noetl.engine.state import Frame, Run

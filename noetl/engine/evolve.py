@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from noetl.engine.state import Frame, Kept, LoopState, Outcome, Run, State, StepState, WaitingToken
+from noetl.engine.frames import FRAME_FOLDERS
+from noetl.engine.patches import patched
+from noetl.engine.state import Frame, LoopState, Run, State, StepState, WaitingToken
 from noetl.events import (
     AnyEvent,
-    AttemptCancelled,
-    AttemptFailed,
-    AttemptLost,
-    AttemptSucceeded,
     CancelRequested,
-    ChildStarted,
     Event,
     ExecutionCancelled,
     ExecutionCompleted,
@@ -25,25 +22,18 @@ from noetl.events import (
     ExecutionResumed,
     ExecutionStarted,
     ExecutionStopping,
-    FrameEvent,
     GraceEnded,
-    IterationCompleted,
-    IterationFailed,
     OutcomeLate,
-    Patch,
     StepCompleted,
     StepFailed,
     StepRouted,
     StepScheduled,
     StepSkipped,
-    TargetsChosen,
-    TaskScheduled,
     Token,
     Value,
     WarningRaised,
-    Written,
 )
-from noetl.values import Handle, encode
+from noetl.values import Handle
 
 FORMAT: Final = 3
 """The newest format of logs that this code reads; it names this code in snapshots, too. Raise it whenever there is a new kind of event, an event
@@ -300,7 +290,7 @@ def _routed(state: State, event: StepRouted) -> None:
     run = state.runs.pop(event.run)
     for patch in event.writes:
         if patch.scope == "ctx":  # what is written elsewhere ends with the run
-            _patch_ctx(state, patch)
+            state.ctx = patched(state.ctx, patch)
     for token in event.tokens:
         _put(state, token, run.result)
     if run.error is not None and not event.handled:
@@ -316,197 +306,13 @@ def _waiting(state: State, target: str, source: str) -> list[WaitingToken]:
     return state.places.setdefault(target, {}).setdefault(source, [])
 
 
-# -- inside a step -----------------------------------------------------------------------------------------------------
-
-
-def _frame(state: State, event: FrameEvent) -> Frame:
-    run = state.runs[event.run]
-    frame = run.frames.get(event.index)
-    if frame is None:
-        frame = run.frames[event.index] = Frame(index=event.index)
-        if run.loop is not None and event.index >= run.loop.next:
-            run.loop.next = event.index + 1
-        frame.prev = run.prev
-    return frame
-
-
-def _task_scheduled(state: State, event: TaskScheduled) -> None:
-    frame = _frame(state, event)
-    frame.phase = "attempting"
-    if event.sink is not None:
-        frame.sink_task = event.task
-    else:
-        frame.task = event.task
-        if event.attempt == 1 and frame.good is not None:  # a retry has the same task before it
-            frame.prev = frame.good
-    frame.attempt = event.attempt
-    frame.call = event.call
-    frame.due_at = event.due_at
-    frame.sink = event.sink
-    frame.child = None
-    if event.retries is not None:
-        frame.retries = event.retries
-    if event.overrides is not None:
-        frame.overrides = {**frame.overrides, event.task: event.overrides}
-
-
-def _attempt_succeeded(state: State, event: AttemptSucceeded) -> None:
-    frame = _frame(state, event)
-    _keep(state, event)
-    frame.phase = "settling"
-    frame.executed += 1
-    frame.child = None
-    if frame.sink is not None:
-        frame.sink_error = None
-        return
-    frame.outcome = Outcome(
-        "ok", event.task, event.attempt, result=event.result, helper=event.helper, started_at=event.started_at, duration_s=event.duration_s
-    )
-    frame.labels = {**frame.labels, event.task: event.result}
-    if event.result is not None:
-        frame.good = event.result
-
-
-def _keep(state: State, event: AttemptSucceeded | AttemptFailed) -> None:
-    if event.directory:
-        state.kept = Kept(event.node, event.directory)
-
-
-def _attempt_failed(state: State, event: AttemptFailed) -> None:
-    frame = _frame(state, event)
-    _keep(state, event)
-    frame.phase = "settling"
-    frame.executed += 1
-    frame.child = None
-    if frame.sink is not None:
-        frame.sink_error = event.error
-        return
-    frame.outcome = Outcome(
-        "error",
-        event.task,
-        event.attempt,
-        result=event.result,
-        error=event.error,
-        helper=event.helper,
-        started_at=event.started_at,
-        duration_s=event.duration_s,
-    )
-    frame.labels = {**frame.labels, event.task: None}
-
-
-def _attempt_cancelled(state: State, event: AttemptCancelled) -> None:
-    """It did not come to an end: a resume runs it again, as the next attempt."""
-    frame = _frame(state, event)
-    frame.cancelled = True
-    frame.attempt = event.attempt + 1
-    frame.due_at = None
-    frame.child = None
-
-
-def _attempt_lost(state: State, event: AttemptLost) -> None:
-    frame = _frame(state, event)
-    frame.attempt = event.attempt + 1
-    frame.due_at = None
-    frame.lost = [*frame.lost, (event.task, event.attempt)]
-    if event.counted:
-        frame.losses += 1
-
-
-def _outcome_late(state: State, event: OutcomeLate) -> None:
-    frame = _frame(state, event)
-    frame.lost = [lost for lost in frame.lost if lost != (event.task, event.attempt)]
-
-
-def _child_started(state: State, event: ChildStarted) -> None:
-    frame = _frame(state, event)
-    frame.child = event.child
-
-
-def _written(state: State, event: Written) -> None:
-    for patch in event.writes:
-        if patch.scope == "ctx":
-            _patch_ctx(state, patch)
-            continue
-        frame = _frame(state, event)
-        if patch.scope == "iter":
-            frame.iter = patched(frame.iter, patch)
-        elif patch.scope == "step":
-            frame.local = patched(frame.local, patch)
-        else:
-            frame.replaced = True
-            frame.result = patch.value
-
-
-def _patch_ctx(state: State, patch: Patch) -> None:
-    state.ctx = patched(state.ctx, patch)
-
-
-def patched(data: Mapping[str, Value], patch: Patch) -> dict[str, Value]:
-    """A copy of `data` with the write done. A dotted key writes inside a mapping, made where there is none."""
-    head, _, rest = patch.key.partition(".")
-    before = data.get(head)
-    if rest and patch.key not in data:
-        inner = Patch(scope=patch.scope, key=rest, value=patch.value, op=patch.op)
-        return {**data, head: patched(before if isinstance(before, dict) else {}, inner)}
-    before = data.get(patch.key)
-    if patch.op == "set":
-        return {**data, patch.key: patch.value}
-    gathered = list(before) if isinstance(before, list) else [] if before is None else [before]
-    added = patch.value if isinstance(patch.value, list) else [] if patch.value is None else [patch.value]
-    return {**data, patch.key: gathered + (added if patch.op == "extend" else [patch.value])}
-
-
-def value_at(data: Mapping[str, Value], key: str) -> Value:
-    """What `patched` would write over."""
-    head, _, rest = key.partition(".")
-    if not rest or key in data:
-        return data.get(key)
-    inner = data.get(head)
-    return value_at(inner, rest) if isinstance(inner, dict) else None
-
-
-def _targets_chosen(state: State, event: TargetsChosen) -> None:
-    frame = _frame(state, event)
-    frame.targets = [*(frame.targets or ()), *event.targets]
-
-
-def _iteration_completed(state: State, event: IterationCompleted) -> None:
-    run = state.runs[event.run]
-    loop = run.loop
-    frame = run.frames.pop(event.index)
-    if loop is None:
-        return
-    loop.success += 1
-    loop.size += len(encode(event.result))
-    if frame.targets is not None:
-        loop.targets = [*(loop.targets or ()), *frame.targets]
-
-
-def _iteration_failed(state: State, event: IterationFailed) -> None:
-    run = state.runs[event.run]
-    loop = run.loop
-    if loop is None:
-        return
-    loop.failed += 1
-    loop.error = loop.error or {**event.error, "iteration": event.index}
-    if loop.best_effort:
-        run.frames.pop(event.index)
-    else:
-        run.frames[event.index].phase = "failed"
-
-
 def _warning(state: State, event: WarningRaised) -> None:
     """For readers only."""
 
 
 _FOLDERS: Final[Mapping[type, Callable[[State, Any], None]]] = {
-    AttemptCancelled: _attempt_cancelled,
-    AttemptFailed: _attempt_failed,
-    AttemptLost: _attempt_lost,
-    OutcomeLate: _outcome_late,
-    AttemptSucceeded: _attempt_succeeded,
+    **FRAME_FOLDERS,
     CancelRequested: _cancel_requested,
-    ChildStarted: _child_started,
     ExecutionCancelled: _cancelled,
     ExecutionCompleted: _completed,
     ExecutionFailed: _failed,
@@ -515,15 +321,10 @@ _FOLDERS: Final[Mapping[type, Callable[[State, Any], None]]] = {
     ExecutionStarted: _started,
     ExecutionStopping: _stopping,
     GraceEnded: _grace_ended,
-    IterationCompleted: _iteration_completed,
-    IterationFailed: _iteration_failed,
     StepCompleted: _step_completed,
     StepFailed: _step_failed,
     StepRouted: _routed,
     StepScheduled: _scheduled,
     StepSkipped: _skipped,
-    TargetsChosen: _targets_chosen,
-    TaskScheduled: _task_scheduled,
     WarningRaised: _warning,
-    Written: _written,
 }

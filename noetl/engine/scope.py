@@ -17,8 +17,9 @@ from noetl.dsl.lookup import MISSING, Load, ResultList, Results, View, see
 from noetl.dsl.sandbox import Function
 from noetl.dsl.template import Renderable
 from noetl.engine.envelope import Envelope, LabelledResult
-from noetl.engine.evolve import failed_result, patched
+from noetl.engine.evolve import failed_result
 from noetl.engine.keychain import ClosedKeychain, closed_token
+from noetl.engine.patches import patched
 from noetl.engine.program import Program
 from noetl.engine.state import Frame, Outcome, Run, State
 from noetl.events import Patch
