@@ -22,7 +22,7 @@ cluster-demo: $(VENV)/local.stamp ## Show one: a fan-out over all its workers, o
 	@$(BIN)/python deploy/local/cluster.py demo
 
 test: lint ## Check format, style and types, then run the tests
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/dev.stamp ## Check format, style and types
 	$(BIN)/ruff format --check

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from noetl.actors.watchdog import Holder, Watchdog
 from noetl.testing.clock import VirtualLoop
@@ -24,14 +26,17 @@ _CLUSTERS = ("tests/cluster/", "tests/deploy/", "tests/soak/")
 _STORIES = ("tests/cli/", "tests/api/test_schema.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those with clusters of processes come one after the other; so do those of a module
-    that shares a node."""
-    for item in items:
-        if item.nodeid.startswith(_CLUSTERS):
-            item.add_marker(pytest.mark.xdist_group("clusters"))
-        elif item.nodeid.startswith(_STORIES):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """Spreads tests over processes. Those with clusters of processes come one after the other; so do those of a module that shares a node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_CLUSTERS):
+            return "clusters"
+        return nodeid.partition("::")[0] if nodeid.startswith(_STORIES) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 class Guard:

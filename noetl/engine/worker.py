@@ -20,8 +20,9 @@ from noetl.mailbox.remote import Mailed, receive
 from noetl.mailbox.transport import Command, Listening, Puller
 from noetl.tools.tool import Resources
 
-ACK_WITHIN_S: Final = 20.0
-"""A command that was pulled and not acked for so long is given to another node."""
+ACK_WITHIN_S: Final = 5.0
+"""A command that was pulled and not acked for so long is given to another node. The bus may have sent it to one that hears nothing; where it was
+heard after all and its owner is slow to grant it, the owner grants it to one of them."""
 _PAUSE_S: Final = 0.5
 _UNSURE_S: Final = 0.05
 _CHECK_S: Final = 0.2

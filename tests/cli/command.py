@@ -47,15 +47,15 @@ def start(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subp
     )
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """The lines that it prints, up to the first that has `text` in it."""
+def read_until(process: subprocess.Popen[str], *texts: str) -> list[str]:
+    """The lines that it prints, until each of `texts` was in one."""
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:
         lines.append(line.rstrip("\n"))
-        if text in line:
+        if all(any(text in line for line in lines) for text in texts):
             return lines
-    raise AssertionError(f"ended without saying {text!r}: {lines}")
+    raise AssertionError(f"ended without saying {texts}: {lines}")
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:

@@ -95,7 +95,7 @@ def test_a_second_ctrl_c_kills_at_once_what_does_not_stop(tmp_path: Path) -> Non
 def test_sigterm_leaves_the_run_to_be_resumed(tmp_path: Path) -> None:
     write(tmp_path, SLEEPER)
     process = start("run", "test.yaml", cwd=tmp_path)
-    lines = read_until(process, "pid ")
+    lines = read_until(process, "pid ", "completed quick")
     process.send_signal(signal.SIGTERM)
     status, rest = ended(process)
     identifier = lines[0].split()[1]

@@ -36,12 +36,20 @@ def some_are_done(events: list[Any]) -> bool:
     return sum(isinstance(event, IterationCompleted) for event in events) >= 4
 
 
-async def begun(cluster: Cluster, at: str = "s1", number: int = 3) -> list[int]:
+async def begun(cluster: Cluster, at: str = "s1", number: int = 3, seconds: float = 0.15) -> list[int]:
     """Executions that are in their midst."""
     await cluster.register(FAN_OUT, at)
-    ids = [await cluster.execute("demo/fan", at) for _ in range(number)]
+    ids = [await cluster.execute("demo/fan", at, seconds=seconds) for _ in range(number)]
     await cluster.until(ids[0], some_are_done)
     return ids
+
+
+async def begun_on(cluster: Cluster, worker: str) -> None:
+    """The same, at a moment when this worker has its hands full."""
+    await begun(cluster, seconds=0.4)
+    async with cluster.client("s1") as client, asyncio.timeout(END_S):
+        while not any((pool.node, pool.name, pool.free) == (worker, "python", 0) for pool in (await client.pools()).entries):
+            await asyncio.sleep(0.02)
 
 
 async def all_right(cluster: Cluster, by: str = "s2") -> None:
@@ -59,7 +67,7 @@ async def test_steps_run_on_all_workers_and_come_together(four: Cluster) -> None
 
 
 async def test_a_worker_that_is_killed_has_its_steps_run_elsewhere(four: Cluster) -> None:
-    await begun(four)
+    await begun_on(four, "w1")
     four.kill("w1")
     await all_right(four)
     history = await four.check()
@@ -83,7 +91,7 @@ async def test_a_server_that_is_killed_and_started_again_under_its_name_goes_on_
 
 
 async def test_a_worker_that_is_paused_is_given_up_and_drops_what_it_held_when_it_is_back(four: Cluster) -> None:
-    await begun(four)
+    await begun_on(four, "w1")
     four.pause("w1")
     await four.until_any(lambda events: any(isinstance(event, AttemptLost) for event in events))
     four.resume("w1")
@@ -149,7 +157,7 @@ async def test_postgres_that_is_paused_is_waited_for_and_nobody_is_taken_for_dea
 
 async def test_a_worker_that_is_killed_and_started_again_at_once_is_another(four: Cluster) -> None:
     """What its life before had was lost with it, though the name is the same."""
-    await begun(four)
+    await begun_on(four, "w1")
     four.kill("w1")
     four.start("w1")
     await all_right(four)

@@ -72,7 +72,7 @@ def test_the_checks_run_in_order_and_before_the_tests(tmp_path: Path) -> None:
         "ruff format --check",
         "ruff check",
         "mypy --strict",
-        "python -m pytest",
+        "python -m pytest -n auto",
     ]
 
 
