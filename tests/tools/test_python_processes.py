@@ -442,7 +442,7 @@ async def test_workers_that_can_not_be_born_fail_the_call_and_are_not_made_for_e
     error = await failure(run, "result = 1")
     assert (error.kind, error.retryable) == ("worker_lost", True)
     assert error.message.startswith("there is no process to run the code: 5 ended before they began")
-    assert any("NotADirectoryError" in line for line in heard.of("stderr"))
+    await heard.until("NotADirectoryError")
     sandbox._directory.unlink()
     assert await run("result = 1") == 1
 
