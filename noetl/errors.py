@@ -205,6 +205,10 @@ class LogUnavailable(StoreError):
     """The store can't be written or read now (disk full, no permission, locked, connection lost)."""
 
 
+class StoreAway(LogUnavailable):
+    """The server of the store can't be reached, or a connection to it was lost: what can wait does."""
+
+
 class LogCorrupt(StoreError):
     """Stored bytes do not match their hash, or can't be decoded."""
 

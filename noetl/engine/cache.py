@@ -11,6 +11,7 @@ import msgspec
 from noetl.dsl.lookup import NotLoaded
 from noetl.store.artifact import Artifacts
 from noetl.store.log import Log
+from noetl.store.patience import patiently
 from noetl.values import Handle, unpack_leaf
 
 _BOUND_BYTES: Final = 256 * 1024 * 1024
@@ -128,8 +129,8 @@ class Hold:
         return self._cache.load(handle)
 
     async def fetch(self, handle: Handle) -> Any:
-        """As `ValueCache.fetch`."""
-        value = self.values[handle.hash] = await self._cache.fetch(handle)
+        """As `ValueCache.fetch`, once the store is there."""
+        value = self.values[handle.hash] = await patiently(lambda: self._cache.fetch(handle))
         return value
 
     async def run(self, render: Callable[[], Any]) -> Any:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from noetl.engine.fetched import Lasting
 from noetl.errors import CredentialUnreadable, NotAllowed, ToolError, ToolRefused
+from noetl.store.patience import patiently
 from noetl.tools.tool import ToolContext, find
 from noetl.vault.credential import CredentialRecord, Use, Vault, secrets_of
 from noetl.vault.oauth import OPEN_REPLY_FIELDS, Token, TokenRequest, given_token, refusal, request_of, token_of
@@ -78,7 +79,7 @@ class Access:
     async def record(self, name: str) -> CredentialRecord:
         """Raises `ToolError`: kind `auth`: there is none, it is not for this playbook, or it can't be opened."""
         try:
-            record = await self._credentials.vault.open(name, self._use)
+            record = await patiently(lambda: self._credentials.vault.open(name, self._use))
         except (NotAllowed, CredentialUnreadable) as error:
             raise ToolError(str(error), kind="auth") from error
         if record is None:
@@ -138,7 +139,8 @@ class Access:
     async def _keep_refresh_token(self, record: CredentialRecord, request: TokenRequest, token: Token) -> None:
         """Before the token is used: a refresh token that was exchanged, or the code of a login, is worth nothing any more."""
         if request.once and token.refresh_token not in (None, record.data.get("refresh_token")):
-            await self._credentials.vault.renew(record, {"refresh_token": token.refresh_token, "code": None, "code_verifier": None})
+            changes = {"refresh_token": token.refresh_token, "code": None, "code_verifier": None}
+            await patiently(lambda: self._credentials.vault.renew(record, changes))
 
 
 _AS_TEXT: Final[Mapping[str, str]] = {"bearer": "token", "api_key": "value", "postgres": "dsn", "gcs": "service_account"}

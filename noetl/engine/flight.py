@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import Struct
@@ -48,10 +48,9 @@ from noetl.mailbox.transport import Command as Pulled
 from noetl.mailbox.transport import Transport
 from noetl.store.log import InboxRow
 from noetl.store.members import Incarnation
+from noetl.store.patience import patiently
 from noetl.store.store import Store
 from noetl.vault.secrets import Secrets
-
-T = TypeVar("T")
 
 _CLAIM_S: Final = 3.0
 _CLAIM_TRIES: Final = 7
@@ -288,7 +287,7 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
         else:
             if answer.elsewhere:
                 raise Elsewhere
-            return None if answer.order is None else await _patiently(partial(_order, answer.order, airport))
+            return None if answer.order is None else await patiently(partial(_order, answer.order, airport), LogUnavailable)
     if heard:  # perhaps it was granted, and the answer has not come
         await decline(command, own, airport)
     raise Unreachable
@@ -297,7 +296,7 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
 async def decline(command: Command, own: Incarnation, airport: Airport) -> None:
     """Let the owner know that nobody here runs what may have been granted."""
     row = InboxRow(command.key.execution_id, "declined", encode(Declined(command.key, own)))
-    await _patiently(partial(_left_in_store, row, airport))
+    await patiently(partial(_left_in_store, row, airport), LogUnavailable)
 
 
 async def _order(parcel: Parcel, airport: Airport) -> Order:
@@ -313,7 +312,7 @@ async def _told(command: Command, outcome: OutcomeMessage, airport: Airport) -> 
     """Returns when the owner has committed it, or the store has it."""
     body = encode_outcome(outcome, airport.secrets)
     told = owner(command.shard, command.key.execution_id, airport.bus)
-    report = Report(command.key, await _patiently(partial(packed, body, airport.cache)))
+    report = Report(command.key, await patiently(partial(packed, body, airport.cache), LogUnavailable))
     loop = asyncio.get_running_loop()
     until, pause_s = loop.time() + _PATIENCE_S, _PAUSE_S
     while True:
@@ -321,7 +320,7 @@ async def _told(command: Command, outcome: OutcomeMessage, airport: Airport) -> 
             await told.ask(report, NoneType, _REPORT_S)
         except CallError:
             if loop.time() > until:
-                await _patiently(partial(_left_in_store, InboxRow(command.key.execution_id, "outcome", body), airport))
+                await patiently(partial(_left_in_store, InboxRow(command.key.execution_id, "outcome", body), airport), LogUnavailable)
                 return
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
@@ -333,15 +332,6 @@ async def _left_in_store(row: InboxRow, airport: Airport) -> None:
     """Raises `LogUnavailable`."""
     with contextlib.suppress(NotFound):  # nobody will ask for it
         await airport.store.inbox.put(row)
-
-
-async def _patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Until the store can be reached."""
-    while True:
-        try:
-            return await work()
-        except LogUnavailable:
-            await asyncio.sleep(_PAUSE_MAX_S)
 
 
 def _unreadable(key: AttemptKey, error: NoetlError, ctx: Context[Any]) -> Failed:

@@ -6,6 +6,7 @@ from noetl.engine.library import Library
 from noetl.engine.order import Order
 from noetl.errors import Invalid, NotFound, PlaybookError, ToolError
 from noetl.ids import ExecutionId, ExecutionIds
+from noetl.store.patience import patiently
 
 
 class SubPlaybooks:
@@ -19,7 +20,7 @@ class SubPlaybooks:
         if order.depth + 1 > limit:
             raise ToolError(f"playbooks may call each other {limit} levels deep, not deeper", kind="limit")
         try:
-            found = await self._library.find(path, relative_to=self._library.folder_of(order.net))
+            found = await patiently(lambda: self._library.find(path, relative_to=self._library.folder_of(order.net)))
         except NotFound as error:
             raise ToolError(str(error), kind="not_found") from error
         except Invalid as error:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from noetl.errors import LogUnavailable
+from noetl.errors import StoreAway
 
 
-class BucketUnavailable(LogUnavailable):
+class BucketUnavailable(StoreAway):
     """The bucket can't be reached now, or does not take it: try again."""
 
 

@@ -18,7 +18,7 @@ from noetl.clock import SystemClock
 from noetl.engine import decide as decide_module
 from noetl.engine.recovery import folded
 from noetl.engine.supervisor import INTENSITY
-from noetl.errors import CallError, Fenced, LogUnavailable, NotAllowed, Owned
+from noetl.errors import CallError, Fenced, LogUnavailable, NotAllowed, Owned, StoreAway
 from noetl.events import AttemptSucceeded, CancelRequested, ChildStarted, ExecutionCancelled, StepCompleted, StepScheduled, TaskScheduled
 from noetl.node.incarnation import is_alive
 from noetl.probe import ActorExited, ChildRestarting
@@ -455,6 +455,47 @@ async def test_an_execution_that_crashes_again_and_again_is_quarantined_and_its_
     monkeypatch.undo()
     await bench.client.cancel(good, "")
     assert (await bench.client.ended(good)).status == "cancelled"
+
+
+READS: dict[str, tuple[str, Any]] = {
+    "items": (
+        """
+        - {step: start, loop: {in: [1, 2, 3], iterator: n}, tool: {kind: noop, result: "{{ n }}"}, next: end}
+        - {step: end, tool: {kind: python, args: {got: "{{ start.results }}"}, code: "result = got"}}
+        """,
+        [1, 2, 3],
+    ),
+    "latest": ("""- {step: end, tool: {kind: python, args: {got: "{{ token('api') }}"}, code: "result = len(got)"}}""", 5),
+    "keep": ("- {step: end, tool: {kind: playbook, path: child}}", 1),
+}
+"""Attempts that need the store by this method, and what they give."""
+
+
+@pytest.mark.parametrize("method", READS)
+async def test_what_an_attempt_needs_of_a_store_that_is_away_is_waited_for(boot: Boot, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    text, expected = READS[method]
+    bench = await boot()
+    store, vault = bench.node.parts.store, bench.node.parts.sealed
+    assert store is not None
+    assert vault is not None
+    await vault.put("api", "bearer", {"token": "t0ken"})
+    file = bench.folder / "test.yaml"
+    file.write_text(playbook(text))
+    (bench.folder / "child.yaml").write_text(playbook("- {step: start, tool: {kind: noop, result: 1}}"))
+    loaded = await bench.client.load(file)
+    part: Any = type({"items": store.log, "latest": store.credentials, "keep": store.catalog}[method])
+    read, asked = getattr(part, method), []
+
+    async def away(*args: Any, **named: Any) -> Any:
+        asked.append(method)
+        if len(asked) < 3:
+            raise StoreAway("the connection was lost")
+        return await read(*args, **named)
+
+    monkeypatch.setattr(part, method, away)
+    state = await bench.client.ended(await bench.client.start(loaded))
+    assert len(asked) >= 3
+    assert (state.status, state.results["end"]) == ("completed", expected)
 
 
 async def test_a_full_disk_fails_the_append_loudly_and_a_resume_goes_on_behind_it(boot: Boot) -> None:

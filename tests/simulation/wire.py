@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from noetl.errors import LogUnavailable
+from noetl.errors import StoreAway
 from noetl.store.log import Append, Done, Log
 from noetl.testing.simulation import Simulation
 from tests.simulation.node import LateLog
@@ -30,7 +30,7 @@ class Wire:
 
     def check(self) -> None:
         if self.is_cut:
-            raise LogUnavailable("the store can't be reached")
+            raise StoreAway("the store can't be reached")
 
 
 class Wired:
@@ -74,6 +74,6 @@ class WiredLog(LateLog):
             super()._commit(append, done)
 
     async def settle(self) -> None:
-        """Raises `LogUnavailable`: nobody knows what becomes of what is held."""
+        """Raises `StoreAway`: nobody knows what becomes of what is held."""
         self._wire.check()
         await super().settle()

@@ -11,20 +11,16 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from noetl.blobs import blob_path
 from noetl.errors import LogCorrupt, NotFound
-from noetl.store.artifact import Bucket, BucketUnavailable
+from noetl.store.artifact import Bucket
 from noetl.store.artifacts.disk import DiskArtifacts, RunBlocking, named_in, trim
+from noetl.store.patience import patiently
 
-T = TypeVar("T")
-
-_PAUSE_S: Final = 0.1
-_PAUSE_MAX_S: Final = 5.0
 _SPARED_S: Final = 600.0
 """A copy that was written or asked for in this time may be about to be read."""
 _REMEMBERED_S: Final = _SPARED_S / 2
@@ -91,28 +87,17 @@ class SharedArtifacts:
         await self._bucket.close()
 
     async def _upload(self, digest: str, data: bytes) -> None:
-        if not await self._patiently(lambda: self._bucket.has(digest)):
-            await self._patiently(lambda: self._bucket.put(digest, data))
+        if not await patiently(lambda: self._bucket.has(digest)):
+            await patiently(lambda: self._bucket.put(digest, data))
 
     async def _fetch(self, digest: str) -> memoryview:
-        data = await self._patiently(lambda: self._bucket.get(digest))
+        data = await patiently(lambda: self._bucket.get(digest))
         if data is None:
             raise NotFound(f"no artifact {digest} in {self.root}, nor in the store that the nodes share")
         if await self._disk.put(data) != digest:
             raise LogCorrupt(f"the artifact {digest} in the store that the nodes share is not what was written")
         await self._came(len(data))
         return await self._disk.get(digest)
-
-    async def _patiently(self, job: Callable[[], Awaitable[T]]) -> T:
-        pause_s = _PAUSE_S
-        while True:
-            try:
-                return await job()
-            except BucketUnavailable as error:
-                if pause_s == _PAUSE_S:
-                    _log.warning("%s; it is tried again", error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _PAUSE_MAX_S)
 
     async def _came(self, size: int) -> None:
         self._came_bytes += size

@@ -12,7 +12,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from noetl.errors import LogUnavailable
+from noetl.errors import LogUnavailable, StoreAway
 from noetl.settings import PostgresSettings
 from noetl.store.logs.postgres_schema import SCHEMA
 
@@ -153,4 +153,5 @@ def unavailable(error: BaseException, settings: PostgresSettings) -> LogUnavaila
     hint = next((text for start, text in _HINTS.items() if code.startswith(start)), None)
     shown = _PASSWORD.sub(r"\1:***@", settings.dsn or "")
     text = _PASSWORD.sub(r"\1:***@", str(error)) or type(error).__name__
-    return LogUnavailable(f"{shown}: {hint + ': ' if hint else ''}{text}")
+    kind = StoreAway if is_lost(error) else LogUnavailable
+    return kind(f"{shown}: {hint + ': ' if hint else ''}{text}")
