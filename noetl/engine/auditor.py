@@ -7,7 +7,7 @@ it runs again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 from msgspec import Struct
@@ -18,7 +18,6 @@ from noetl.engine import exchange
 from noetl.engine.claims import Claim, Claims, lost
 from noetl.engine.exchange import Runs, WhatRuns
 from noetl.engine.messages import Reported
-from noetl.engine.remote import REMOTE, Send
 from noetl.engine.shard import Reported as ForShard
 from noetl.engine.shard import shard_name
 from noetl.errors import CallError
@@ -42,11 +41,7 @@ class Audited(Struct, frozen=True):
     runs: Any
 
 
-class BusBegins(Struct, frozen=True):
-    """The bus can be reached again, or its stream of commands is a new one: what was sent before may be gone."""
-
-
-AuditorInbox = ClusterSeen | Audit | Audited | BusBegins
+AuditorInbox = ClusterSeen | Audit | Audited
 
 
 class Auditor(Actor[AuditorInbox]):
@@ -62,9 +57,6 @@ class Auditor(Actor[AuditorInbox]):
     def init(self, ctx: Context[AuditorInbox]) -> None:
         ctx.registry.join(GROUP, ctx.self_ref)
         ctx.send_interval(_EVERY_S, Audit())
-        begins: Callable[[object], None] = ctx.callback(lambda _: BusBegins())
-        self._bus.on_new_stream(lambda: begins(None))
-        self._bus.watch(lambda is_up: begins(None) if is_up else None)
 
     def handle(self, message: AuditorInbox, ctx: Context[AuditorInbox]) -> None:
         match message:
@@ -75,8 +67,6 @@ class Auditor(Actor[AuditorInbox]):
                 if asked:
                     shards = tuple(dict.fromkeys(claim.shard for claim in asked))
                     ctx.run(self._ask(self._claims.holders(), shards), lambda runs: Audited(asked, runs))
-            case BusBegins():
-                ctx.registry.broadcast(REMOTE, Send())
             case Audited(asked, runs):
                 if isinstance(runs, BaseException):
                     raise runs

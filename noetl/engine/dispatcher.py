@@ -6,6 +6,7 @@ where who comes later may still be next.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -19,6 +20,7 @@ from noetl.cluster.membership import GROUP, ClusterSeen, Vicinity
 from noetl.cluster.shares import owners
 from noetl.engine.remote import DISPATCHER, REMOTE, Send, Sent, Want, Withdraw
 from noetl.mailbox.transport import Transport
+from noetl.store.members import Incarnation
 
 _LEAST: Final = 8
 _PER_SLOT: Final = 2
@@ -37,13 +39,17 @@ class Sweep(Struct, frozen=True):
     """To oneself: time to forget those that have ended without a word."""
 
 
-DispatcherInbox = Want | Withdraw | Put | Sweep | ClusterSeen
+class BusBegins(Struct, frozen=True):
+    """The bus can be reached again, or its stream of commands is a new one: what was sent before may be gone."""
+
+
+DispatcherInbox = Want | Withdraw | Put | Sweep | ClusterSeen | BusBegins
 
 
 class Dispatcher(Actor[DispatcherInbox]):
     """`queued` is kept up to date: how many wait for each pool, here or in the stream."""
 
-    __slots__ = ("_bus", "_in_stream", "_queued", "_queues", "_vicinity", "_windows")
+    __slots__ = ("_bus", "_in_stream", "_queued", "_queues", "_takers", "_vicinity", "_windows")
     capacity: ClassVar[int] = 1_000_000
 
     def __init__(self, bus: Transport, vicinity: Vicinity, queued: dict[str, int]) -> None:
@@ -54,11 +60,15 @@ class Dispatcher(Actor[DispatcherInbox]):
         self._in_stream: dict[str, dict[Ref[Any], None]] = {}
         """Of each pool: whose command is in the stream, or on its way, and not claimed."""
         self._windows: dict[str, int] = {}
+        self._takers: frozenset[Incarnation] = frozenset()
 
     def init(self, ctx: Context[DispatcherInbox]) -> None:
         ctx.registry.register(DISPATCHER, ctx.self_ref)
         ctx.registry.join(GROUP, ctx.self_ref)
-        self._windows = windows(self._vicinity)
+        self._look()
+        begins: Callable[[object], None] = ctx.callback(lambda _: BusBegins())
+        self._bus.on_new_stream(lambda: begins(None))
+        self._bus.watch(lambda is_up: begins(None) if is_up else None)
         ctx.send_interval(_SWEEP_S, Sweep())
         ctx.registry.broadcast(REMOTE, Send())  # what an incarnation before this one had waiting
 
@@ -81,9 +91,24 @@ class Dispatcher(Actor[DispatcherInbox]):
                     for attempt in [attempt for attempt in held if not attempt.is_alive()]:
                         self._forget(attempt, pool, ctx)
             case ClusterSeen():
-                self._windows = windows(self._vicinity)
+                before = self._takers
+                self._look()
+                if before - self._takers:  # the bus may have sent commands to the one that is gone
+                    self._send_again()
                 for pool in list(self._queues):
                     self._serve(pool, ctx)
+            case BusBegins():
+                self._send_again()
+
+    def _look(self) -> None:
+        self._windows = windows(self._vicinity)
+        self._takers = frozenset(member.incarnation for member in workers(self._vicinity.members))
+
+    def _send_again(self) -> None:
+        """What is in the stream and was not claimed. Where the first sending is still on its way, the second finds the attempt claimed."""
+        for held in self._in_stream.values():
+            for attempt in held:
+                attempt.report(Send())
 
     def _serve(self, pool: str, ctx: Context[DispatcherInbox]) -> None:
         queue, held = self._queues.get(pool), self._in_stream.setdefault(pool, {})

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 
-from noetl.actors.actor import Actor, Context
+from noetl.actors.actor import Actor, Context, Timer
 from noetl.actors.ref import Ref
 from noetl.cluster.capacity import pool_for, workers
 from noetl.cluster.membership import Vicinity
@@ -108,7 +108,7 @@ RemoteInbox = Send | Sent | Watch | Asked | Stop | StopAnswered
 
 
 class RemoteAttempt(Actor[RemoteInbox]):
-    __slots__ = ("_holder", "_key", "_missed", "_order", "_pool", "_remote", "_sent", "_shard", "_tell", "_to")
+    __slots__ = ("_again", "_holder", "_key", "_missed", "_order", "_pool", "_remote", "_sent", "_shard", "_tell", "_to")
     capacity: ClassVar[int] = 1_000
 
     def __init__(self, order: Order, shard: Shard, remote: Remote, tell: Callable[[OutcomeMessage], None]) -> None:
@@ -117,6 +117,8 @@ class RemoteAttempt(Actor[RemoteInbox]):
         self._remote = remote
         self._tell = tell
         self._sent = 0
+        self._again: Timer | None = None
+        """Of the next sending."""
         self._missed = 0
         """How often in a row nobody was there to run it."""
         self._to: Destination | None = None
@@ -135,7 +137,9 @@ class RemoteAttempt(Actor[RemoteInbox]):
             case Send():
                 self._send(ctx)
             case Sent(error):
-                ctx.send_after(RESEND_S if error is None else _RETRY_S, Send())
+                if self._again is not None:
+                    self._again.cancel()
+                self._again = ctx.send_after(RESEND_S if error is None else _RETRY_S, Send())
                 if error is None and self._to is not None and self._to.node is not None:
                     ctx.send_after(_RETRY_S, Watch(self._sent))
             case Watch(number):
