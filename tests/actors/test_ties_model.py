@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -30,8 +32,10 @@ class TiesModel(WorldMachine):
             kind = Trapper if self.traps(name) else Doer
             self.let(self.parent, lambda ctx, name=name, kind=kind: self.refs.update({name: ctx.spawn(lambda: kind(self.world), name)}))
         self.alive = set(NAMES)
-        self.links: set[frozenset[str]] = set()
-        self.monitors: set[tuple[str, str]] = set()
+        self.links: dict[frozenset[str], None] = {}
+        self.monitors: dict[tuple[str, str], None] = {}
+        self.signals: deque[Callable[[], None]] = deque()
+        """On their way. All arrive in the order of their sending: who was ended by one hears the next no more."""
         self.told: Counter[Any] = Counter()
         """What the actors should have been told. The news of the real ones hold what they were told, without by whom."""
 
@@ -46,24 +50,35 @@ class TiesModel(WorldMachine):
     # -- the model ------------------------------------------------------------------------------------------------------
 
     def dies(self, name: str, reason: Reason) -> None:
+        self.happens(partial(self.ends, name, reason))
+
+    def happens(self, first: Callable[[], None]) -> None:
+        """With all that follows."""
+        self.signals.append(first)
+        while self.signals:
+            self.signals.popleft()()
+
+    def ends(self, name: str, reason: Reason) -> None:
         if name not in self.alive:
             return
         self.alive.remove(name)
         self.told[Exit, name, reason] += 1  # the parent traps it
-        for watcher, watched in sorted(self.monitors):
-            if watched == name and watcher in self.alive:
-                self.told[Down, name, reason] += 1
-        self.monitors = {pair for pair in self.monitors if name not in pair}
-        partners = [partner for link in self.links if name in link for partner in link - {name}]
-        self.links = {link for link in self.links if name not in link}
-        for partner in partners:
-            self.hears_exit(partner, name, reason)
+        self.signals += [partial(self.hears_down, watcher, name, reason) for watcher, watched in self.monitors if watched == name]
+        self.monitors = {pair: None for pair in self.monitors if name not in pair}
+        self.signals += [partial(self.hears_exit, partner, name, reason) for link in self.links if name in link for partner in link - {name}]
+        self.links = {link: None for link in self.links if name not in link}
+
+    def hears_down(self, name: str, sender: str, reason: Reason) -> None:
+        if name in self.alive:
+            self.told[Down, sender, reason] += 1
 
     def hears_exit(self, name: str, sender: str, reason: Reason, *, is_own: bool = False) -> None:
+        if name not in self.alive:
+            return
         if self.traps(name):
             self.told[Exit, sender, reason] += 1
         elif reason is not NORMAL or is_own:
-            self.dies(name, reason)
+            self.ends(name, reason)
 
     # -- the rules ------------------------------------------------------------------------------------------------------
 
@@ -73,15 +88,15 @@ class TiesModel(WorldMachine):
             return
         self.let(self.refs[one], lambda ctx: ctx.link(self.refs[other]))
         if other not in self.alive:
-            self.hears_exit(one, other, NOPROC)
+            self.happens(partial(self.hears_exit, one, other, NOPROC))
         elif one != other:
-            self.links.add(frozenset((one, other)))
+            self.links.setdefault(frozenset((one, other)))
 
     @rule(one=names, other=names)
     def unlink(self, one: str, other: str) -> None:
         if one in self.alive:
             self.let(self.refs[one], lambda ctx: ctx.unlink(self.refs[other]))
-            self.links.discard(frozenset((one, other)))
+            self.links.pop(frozenset((one, other)), None)
 
     @rule(one=names, other=names)
     def monitor(self, one: str, other: str) -> None:
@@ -89,7 +104,7 @@ class TiesModel(WorldMachine):
             return
         self.let(self.refs[one], lambda ctx: ctx.monitor(self.refs[other]))
         if other in self.alive:
-            self.monitors.add((one, other))
+            self.monitors.setdefault((one, other))
         else:
             self.told[Down, other, NOPROC] += 1
 
@@ -97,7 +112,7 @@ class TiesModel(WorldMachine):
     def demonitor(self, one: str, other: str) -> None:
         if one in self.alive:
             self.let(self.refs[one], lambda ctx: ctx.demonitor(self.refs[other]))
-            self.monitors.discard((one, other))
+            self.monitors.pop((one, other), None)
 
     @rule(one=names, other=names)
     def cut_a_tie_whose_news_waits(self, one: str, other: str) -> None:
@@ -113,8 +128,8 @@ class TiesModel(WorldMachine):
             ctx.demonitor(self.refs[other])
 
         self.let(self.refs[one], work)
-        self.links.discard(frozenset((one, other)))
-        self.monitors.discard((one, other))
+        self.links.pop(frozenset((one, other)), None)
+        self.monitors.pop((one, other), None)
         self.dies(other, KILLED)
 
     @rule(name=names, reason=reasons)
@@ -139,7 +154,7 @@ class TiesModel(WorldMachine):
         if reason is KILL:
             self.dies(other, KILLED)
         else:
-            self.hears_exit(other, one, reason, is_own=one == other)
+            self.happens(partial(self.hears_exit, other, one, reason, is_own=one == other))
 
     @rule(name=names)
     def start_again(self, name: str) -> None:
