@@ -237,6 +237,7 @@ async def test_a_puller_that_rests_leaves_what_comes_to_others_and_may_pull_agai
     first.rest()
     with pytest.raises(BusUnavailable):
         await waiting
+    await two.command(f"noetl.commands.{unique()}.5", b"", unique())  # behind what the server was told by `rest`
     for number in range(1, 5):
         await one.command(f"noetl.commands.{pool}.5", b"%d" % number, f"{pool}-{number}")
         (command,) = await second.pull(1)
