@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from noetl.actors.watchdog import Holder, Watchdog
 from noetl.testing.clock import VirtualLoop
 from noetl.testing.world import World
 from tests.postgres import Postgres
+
+settings.register_profile("noetl", deadline=None)  # how long something takes is for `bench/`; a busy machine is no failure
+settings.load_profile("noetl")
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from noetl.events import AttemptSucceeded
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import END_S, Cluster
 
 pytest.importorskip("duckdb")
 
@@ -34,7 +35,7 @@ workflow:
 TOTAL = [{"total": 190, "rows": 20}]
 
 
-def begin(cluster: Cluster, tmp_path: Path, *, apart: bool) -> None:
+async def begin(cluster: Cluster, tmp_path: Path, *, apart: bool) -> None:
     """A server and three workers: on machines of their own, or on one."""
     (tmp_path / "nodes" / "worker.yaml").write_text(PROFILE)
     cluster.start("s1")
@@ -42,6 +43,9 @@ def begin(cluster: Cluster, tmp_path: Path, *, apart: bool) -> None:
         home = tmp_path / name / "home"
         home.mkdir(parents=True)
         cluster.start(name, home=home if apart else None)
+    async with cluster.client("s1") as client, asyncio.timeout(END_S):
+        while sum(entry.alive for entry in (await client.nodes()).entries) < 4:
+            await asyncio.sleep(0.05)
 
 
 async def keeper_of(cluster: Cluster, id_: int) -> str:
@@ -59,9 +63,9 @@ async def keeper_of(cluster: Cluster, id_: int) -> str:
 
 
 async def test_all_duckdb_steps_of_an_execution_run_where_its_database_is(cluster: Cluster, tmp_path: Path) -> None:
-    begin(cluster, tmp_path, apart=True)
+    await begin(cluster, tmp_path, apart=True)
     await cluster.register(TABLES)
-    ids = [await cluster.execute("demo/tables") for _ in range(6)]
+    ids = [await cluster.execute("demo/tables") for _ in range(9)]
     for id_ in ids:
         assert (await cluster.ended(id_, "s1")).steps["total"].result == TOTAL
     assert len({await keeper_of(cluster, id_) for id_ in ids}) > 1, "executions are spread"
@@ -69,7 +73,7 @@ async def test_all_duckdb_steps_of_an_execution_run_where_its_database_is(cluste
 
 
 async def test_a_database_whose_node_is_lost_is_gone_and_the_step_says_so(cluster: Cluster, tmp_path: Path) -> None:
-    begin(cluster, tmp_path, apart=True)
+    await begin(cluster, tmp_path, apart=True)
     await cluster.register(TABLES)
     id_ = await cluster.execute("demo/tables", seconds=2)
     keeper = await keeper_of(cluster, id_)
@@ -82,7 +86,7 @@ async def test_a_database_whose_node_is_lost_is_gone_and_the_step_says_so(cluste
 
 
 async def test_a_node_that_is_started_again_still_has_its_databases(cluster: Cluster, tmp_path: Path) -> None:
-    begin(cluster, tmp_path, apart=True)
+    await begin(cluster, tmp_path, apart=True)
     await cluster.register(TABLES)
     id_ = await cluster.execute("demo/tables", seconds=2)
     keeper = await keeper_of(cluster, id_)
@@ -93,7 +97,7 @@ async def test_a_node_that_is_started_again_still_has_its_databases(cluster: Clu
 
 
 async def test_nodes_that_share_a_directory_go_on_with_the_databases_of_one_that_is_lost(cluster: Cluster, tmp_path: Path) -> None:
-    begin(cluster, tmp_path, apart=False)
+    await begin(cluster, tmp_path, apart=False)
     await cluster.register(TABLES)
     id_ = await cluster.execute("demo/tables", seconds=2)
     cluster.kill(await keeper_of(cluster, id_))
