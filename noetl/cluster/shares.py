@@ -1,7 +1,8 @@
 """Which of the common shards a node takes, and which it gives back. Pure: from what all nodes can see, each decides for itself.
 
 Every server may own an equal share. A node takes what is nobody's up to its share, and gives back what is beyond it; so when a node joins or goes,
-only the shards that must move do. Shards that only some servers read, since their format is newer, are shared by those alone.
+only the shards that must move do. One whose lease has run out has its share until it is buried: when the store was away, all have run out, and
+nothing should move. Shards that only some servers read, since their format is newer, are shared by those alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def owners(members: Iterable[Member]) -> list[Member]:
 
 def moves(cluster: Cluster, own: Incarnation) -> Moves:
     """What the node of that incarnation should do now."""
-    servers = owners(cluster.members)
+    servers = [member for member in cluster.members if not member.draining and OWNS in member.node.roles]
     take: tuple[int, ...] = ()
     give: tuple[Shard, ...] = ()
     for rows, sharers in _groups(cluster.shards, servers):

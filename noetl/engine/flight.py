@@ -226,7 +226,6 @@ class Flight(Actor[FlightInbox]):
 
     def _fly(self, order: Order, ctx: Context[FlightInbox]) -> None:
         airport = self._airport
-        airport.flights.grant(self._command.key)
         self._order = order
         attempt = ctx.spawn(lambda: Attempt(order, airport.caller, airport.children, ctx.self_ref.report), "attempt", shutdown_s=_STOP_S)
         self._running = attempt
@@ -287,7 +286,10 @@ async def _claimed(command: Command, airport: Airport) -> Order | None:
         else:
             if answer.elsewhere:
                 raise Elsewhere
-            return None if answer.order is None else await patiently(partial(_order, answer.order, airport), LogUnavailable)
+            if answer.order is None:
+                return None
+            airport.flights.grant(command.key)  # before it is read, which may take a while: a new owner may ask meanwhile what runs here
+            return await patiently(partial(_order, answer.order, airport), LogUnavailable)
     if heard:  # perhaps it was granted, and the answer has not come
         await decline(command, own, airport)
     raise Unreachable

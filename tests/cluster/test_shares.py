@@ -8,7 +8,7 @@ import pytest
 
 from noetl.cluster.formats import common_format, oldest_of, to_raise
 from noetl.cluster.membership import Vicinity
-from noetl.cluster.shares import moves
+from noetl.cluster.shares import Moves, moves
 from noetl.store.lease import Shard
 from noetl.store.members import Cluster, Incarnation, Member, NodeRow, ShardRow
 
@@ -87,3 +87,15 @@ def test_a_node_raises_its_own_shards_once_all_read_the_newer_format() -> None:
     wanted = to_raise(Cluster((NEW, OTHER), rows), NEW.incarnation)
     assert (wanted.shards, wanted.to) == ((Shard(1, 1),), 2)
     assert oldest_of(Cluster((), rows)) == 1
+
+
+def test_servers_whose_leases_have_run_out_have_their_shares_until_they_are_buried() -> None:
+    """As all have when the store is back after a while: the first that renews its lease must not think that it is alone, nor the others that they are gone."""
+    first, late = member(1, 1), member(2, 1, left_s=-1.0)
+    rows = shards(1, 1, owner=first)[:1] + shards(1, 1, owner=late)[1:]
+    both = Cluster((first, late), rows)
+    assert moves(both, first.incarnation) == moves(both, late.incarnation) == Moves()
+    free = Cluster((first, late), shards(1, 1))
+    assert len(moves(free, first.incarnation).take) == 1
+    buried = Cluster((first,), shards(1, 1))
+    assert set(moves(buried, first.incarnation).take) == {1, 2}
