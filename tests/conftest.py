@@ -30,7 +30,7 @@ _CLUSTERS = ("tests/cluster/", "tests/deploy/", "tests/soak/")
 _STORIES = ("tests/cli/", "tests/api/test_schema.py")
 
 
-class Groups(LoadScopeScheduling):  # type: ignore[misc]
+class Groups(LoadScopeScheduling):
     """Spreads tests over processes. Those with clusters of processes come one after the other; so do those of a module that shares a node."""
 
     def _split_scope(self, nodeid: str) -> str:
