@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from noetl.events import AttemptLost, AttemptSucceeded, IterationCompleted
+from noetl.engine.client import CredentialRequest
+from noetl.events import AttemptFailed, AttemptLost, AttemptSucceeded, IterationCompleted
+from noetl.store.members import SHARDS
 from tests.cluster.conftest import END_S, LEASE_S, Cluster
 from tests.cluster.proxy import Proxy
 
@@ -50,6 +56,18 @@ async def begun_on(cluster: Cluster, worker: str) -> None:
     async with cluster.client("s1") as client, asyncio.timeout(END_S):
         while not any((pool.node, pool.name, pool.free) == (worker, "python", 0) for pool in (await client.pools()).entries):
             await asyncio.sleep(0.02)
+
+
+async def owners(cluster: Cluster) -> Counter[str | None]:
+    """How many shards each owns."""
+    return Counter(None if row.owner is None else row.owner.node for row in (await cluster.store.members.cluster()).shards)
+
+
+async def until_owned_by(cluster: Cluster, *names: str | None) -> None:
+    """Until each owns as many as any other."""
+    async with asyncio.timeout(END_S):
+        while await owners(cluster) != dict.fromkeys(names, SHARDS // len(names)):
+            await asyncio.sleep(0.05)
 
 
 async def all_right(cluster: Cluster, by: str = "s2") -> None:
@@ -141,6 +159,60 @@ async def test_postgres_that_is_killed_and_started_again_loses_nothing(four: Clu
     await asyncio.sleep(0.5)
     await asyncio.to_thread(four.postgres.start)
     await all_right(four)
+
+
+@contextlib.asynccontextmanager
+async def serving(serve: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """The URL of a service."""
+    app = web.Application()
+    app.router.add_get("/", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    finally:
+        await runner.cleanup()
+
+
+CALLS = """
+apiVersion: noetl.io/v2
+kind: Playbook
+metadata: {name: calls, path: demo/calls}
+workload: {url: ""}
+workflow:
+  - step: start
+    loop: {in: "{{ range(60) | list }}", iterator: n, spec: {mode: parallel, max_in_flight: 30}}
+    tool: {kind: http, url: "{{ workload.url }}?n={{ n }}", auth: api}
+"""
+
+
+async def test_attempts_that_begin_while_postgres_is_away_wait_for_their_credentials(four: Cluster) -> None:
+    """More are under way than the workers have slots. A slot is free as soon as its call has ended: so others begin while nothing can be committed."""
+    called: list[tuple[str, str]] = []
+
+    async def serve(request: web.Request) -> web.Response:
+        called.append((request.query["n"], request.headers.get("Authorization", "")))
+        await asyncio.sleep(0.3)
+        return web.json_response(len(called))
+
+    async with four.client("s1") as client:
+        await client.put_credential(CredentialRequest(name="api", type="bearer", data={"token": "t0ken"}))
+    await four.register(CALLS)
+    await until_owned_by(four, "s1", "s2")
+    before = (await four.store.members.cluster()).shards
+    async with serving(serve) as url:
+        id_ = await four.execute("demo/calls", url=url)
+        await four.until(id_, lambda events: any(isinstance(event, IterationCompleted) for event in events))
+        four.postgres.kill9()
+        await asyncio.sleep(1.0)
+        await asyncio.to_thread(four.postgres.start)
+        assert (await four.ended(id_)).status == "completed"
+    history = await four.check()
+    assert sum(isinstance(event, AttemptSucceeded) for event in history.events[id_]) == 60
+    assert not any(isinstance(event, (AttemptFailed, AttemptLost)) for event in history.events[id_])
+    assert sorted(called) == sorted((f"{n}", "Bearer t0ken") for n in range(60)), "each once"
+    assert (await four.store.members.cluster()).shards == before
 
 
 async def test_postgres_that_is_paused_is_waited_for_and_nobody_is_taken_for_dead(four: Cluster) -> None:

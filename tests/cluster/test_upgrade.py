@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from noetl.engine.evolve import FORMAT
 from noetl.store.members import SHARDS, ShardRow, shard_of
 from tests.cluster import otherversion
 from tests.cluster.conftest import END_S, Cluster
-from tests.cluster.test_faults import all_right, begun
+from tests.cluster.test_faults import all_right, begun, owners, until_owned_by
 from tests.servers import Server
 
 OLDER = FORMAT - 1
@@ -34,20 +33,8 @@ async def shards(cluster: Cluster) -> tuple[ShardRow, ...]:
     return (await cluster.store.members.cluster()).shards
 
 
-async def owners(cluster: Cluster) -> Counter[str | None]:
-    """How many shards each owns."""
-    return Counter(None if row.owner is None else row.owner.node for row in await shards(cluster))
-
-
 async def formats(cluster: Cluster) -> set[int]:
     return {row.format for row in await shards(cluster)}
-
-
-async def until_owned_by(cluster: Cluster, *names: str | None) -> None:
-    """Until each owns as many as any other."""
-    async with asyncio.timeout(END_S):
-        while await owners(cluster) != dict.fromkeys(names, SHARDS // len(names)):
-            await asyncio.sleep(0.05)
 
 
 async def begun_at(cluster: Cluster, *names: str) -> None:
