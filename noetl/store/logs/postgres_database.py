@@ -17,6 +17,7 @@ from noetl.settings import PostgresSettings
 from noetl.store.logs.postgres_schema import SCHEMA
 
 _log: Final = logging.getLogger("noetl.store")
+logging.getLogger("asyncpg").setLevel(logging.CRITICAL)  # its pool prints a traceback for each vain try; who waits says so in a line
 _ACQUIRE_S: Final = 5.0
 _PAUSE_S: Final = 0.2
 _PASSWORD: Final = re.compile(r"(?<=://)([^:/@]*):[^@]*@")
